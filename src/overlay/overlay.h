@@ -1,0 +1,179 @@
+/*
+ * overlay/overlay.h: the merged view: names, attributes and blocks of a chain with a diff on top.
+ *
+ * Called by src/fuse and by tests, on the core thread only; no locks. Operations on names and attributes are
+ * memory only and answer at once (-EAGAIN: the journal needs room first, see overlay_wait_room). Operations
+ * on content are asynchronous: the caller fills a struct, keeps it until done, and done may be called inside
+ * the call itself.
+ *
+ * A struct file is a file, directory or link of the merged tree. It exists as long as it has a name or a
+ * reference; src/fuse holds one reference for each node and each open.
+ */
+#ifndef OVERLAY_OVERLAY_H
+#define OVERLAY_OVERLAY_H
+
+#include "base/err.h"
+#include "diff/diff.h"
+#include "io/barrier.h"
+#include "io/bufpool.h"
+#include "layer/layer.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+struct overlay;
+struct file;
+
+struct overlay_options {
+	uid_t uid; /* owner of everything in the chain */
+	gid_t gid;
+	const char *wal_dir;   /* pg_wal is shown as a link to it; NULL: as in the chain */
+	uint64_t index_memory; /* bytes of block index held at most */
+	bool verify_reads;     /* check page checksums of blocks from the chain */
+};
+
+/*
+ * Builds the tree of the chain and, with a diff (NULL: read-only), recovers it. Blocks. chain and diff stay the
+ * caller's and must outlive the overlay.
+ */
+int overlay_new(struct layer_chain *chain, struct diff *diff, const struct overlay_options *options, struct errmsg *e,
+		struct overlay **ret);
+/* From now on asynchronous. The diff is started too. */
+int overlay_start(struct overlay *ov, struct io_engine *io, struct vfd_cache *vfds, struct bufpool *buffers);
+/* Nothing in flight, everything synced. NULL is fine. */
+void overlay_free(struct overlay *ov);
+
+/* ---- names ---- */
+
+struct file *overlay_root(struct overlay *ov);
+struct file *overlay_find(struct overlay *ov, uint64_t id); /* NULL if unknown */
+uint64_t overlay_file_id(const struct file *file);          /* st_ino; stable across mounts for files of the chain */
+void overlay_ref(struct file *file);
+void overlay_unref(struct overlay *ov, struct file *file);
+void *overlay_file_user(const struct file *file); /* one pointer for src/fuse: its node */
+void overlay_file_set_user(struct file *file, void *user);
+
+int overlay_lookup(struct overlay *ov, struct file *dir, const char *name, struct file **ret); /* -ENOENT; no reference taken */
+
+struct overlay_create {
+	uint32_t mode; /* with type bits; block and character devices are refused with -EPERM */
+	uid_t uid;
+	gid_t gid;
+	const char *target; /* symbolic links */
+};
+int overlay_create(struct overlay *ov, struct file *dir, const char *name, const struct overlay_create *what,
+		   struct file **ret);
+int overlay_unlink(struct overlay *ov, struct file *dir, const char *name);
+int overlay_rmdir(struct overlay *ov, struct file *dir, const char *name);
+int overlay_link(struct overlay *ov, struct file *file, struct file *dir, const char *name);
+/* flags: 0, RENAME_NOREPLACE or RENAME_EXCHANGE (renameat2). */
+int overlay_rename(struct overlay *ov, struct file *dir, const char *name, struct file *dir2, const char *name2,
+		   unsigned flags);
+const char *overlay_readlink(struct file *file); /* NULL unless a link */
+
+/* After -EAGAIN from a function above: ready is called once when to try again. */
+void overlay_wait_room(struct overlay *ov, struct diff_room_wait *wait);
+
+/* A snapshot of a directory's names, "." and ".." first. */
+struct overlay_dirent {
+	const char *name;
+	struct file *file; /* may have lost this name since; valid for overlay_find(id) != NULL only */
+	uint64_t id;
+	uint32_t mode;
+};
+struct overlay_dir {
+	struct overlay_dirent *entries;
+	size_t count;
+	char *names;
+};
+int overlay_list(struct overlay *ov, struct file *dir, struct overlay_dir *ret);
+void overlay_list_free(struct overlay_dir *list);
+
+/* ---- attributes ---- */
+
+/* From memory. st_blocks counts what the diff holds. Call it behind the barrier (overlay_wait). */
+void overlay_getattr(struct overlay *ov, struct file *file, struct stat *ret);
+
+#define OVERLAY_SET_MODE 1u
+#define OVERLAY_SET_UID 2u
+#define OVERLAY_SET_GID 4u
+#define OVERLAY_SET_ATIME 8u
+#define OVERLAY_SET_MTIME 16u
+#define OVERLAY_SET_CTIME 32u
+int overlay_setattr(struct overlay *ov, struct file *file, const struct diff_attr *attr, unsigned which);
+
+int overlay_statfs(struct overlay *ov, struct statvfs *ret); /* of the diff's file system; may take a system call */
+
+/* ---- content ---- */
+
+/* Calls done once every earlier mutating request on the file is complete. */
+struct overlay_wait {
+	struct file *file;
+	void (*done)(struct overlay_wait *op);
+	struct ticket ticket;
+};
+void overlay_wait(struct overlay *ov, struct overlay_wait *op);
+
+/*
+ * Reads len bytes at off. On success data points to result bytes (fewer at the end of the file) that are valid until
+ * done returns. len at most 1 MiB.
+ */
+struct overlay_read {
+	struct file *file;
+	uint64_t off;
+	uint32_t len;
+	void (*done)(struct overlay_read *op);
+	int64_t result; /* bytes or -errno */
+	const void *data;
+	void *state; /* the overlay's own */
+	struct ticket ticket;
+};
+void overlay_read(struct overlay *ov, struct overlay_read *op);
+
+/* Writes len bytes (at most 1 MiB); data must stay until done. */
+struct overlay_write {
+	struct file *file;
+	uint64_t off;
+	uint32_t len;
+	const void *data;
+	bool append; /* at the end of the file as it is when the write's turn comes; off is set */
+	void (*done)(struct overlay_write *op);
+	int result; /* 0 or -errno */
+	void *state;
+	struct ticket ticket;
+};
+void overlay_write(struct overlay *ov, struct overlay_write *op);
+
+/* Sets the size, or does fallocate(2) with mode 0, KEEP_SIZE, KEEP_SIZE|PUNCH_HOLE, ZERO_RANGE (with or without KEEP_SIZE). */
+struct overlay_resize {
+	struct file *file;
+	bool fallocate;
+	int mode;
+	uint64_t off, len; /* fallocate: range; else off is the new size */
+	void (*done)(struct overlay_resize *op);
+	int result;
+	void *state;
+	struct ticket ticket;
+};
+void overlay_resize(struct overlay *ov, struct overlay_resize *op);
+
+/* Makes content, size and names durable; directories: names. all: everything (timer, unmount), file NULL. */
+struct overlay_sync {
+	struct file *file;
+	bool all;
+	void (*done)(struct overlay_sync *op);
+	int result;
+	struct ticket ticket;
+	struct diff_sync sync;
+};
+void overlay_sync(struct overlay *ov, struct overlay_sync *op);
+
+struct overlay_stats {
+	uint64_t files, nameless, index_bytes, index_builds, base_blocks, diff_blocks, zero_blocks, bad_pages;
+};
+void overlay_get_stats(const struct overlay *ov, struct overlay_stats *ret);
+struct diff *overlay_diff(struct overlay *ov); /* NULL when read-only */
+
+#endif
