@@ -138,8 +138,8 @@ int diff_truncate(struct diff *diff, struct diff_file *file, uint64_t size);
 int diff_zero(struct diff *diff, struct diff_file *file, uint32_t first, uint32_t count);
 
 /*
- * Writes iov to the data file at byte off, a multiple of DIFF_BLCKSZ unless every block touched is DATA
- * already. Touched blocks become DATA and the size at least `size` when the host write has completed, then
+ * Writes iov to the data file at byte off. off and off + len are multiples of DIFF_BLCKSZ except where the block
+ * they fall into is DATA already. Touched blocks become DATA and the size at least `size` when the host write has completed, then
  * done is called. Errors in op->result: 0, or -ENOSPC, -EDQUOT, -EIO, -EROFS; nothing changed then. May wait
  * for room in the journal by itself.
  */

@@ -113,6 +113,7 @@ struct layer_chain {
 	uint8_t content_hash[16]; /* XXH3-128 over all that the chain's content depends on */
 	bool needs_archive;       /* WAL is not in the backup: it cannot start without an archive */
 	uint32_t pg_version;      /* major, 0 unknown */
+	int64_t start_time;       /* of the target backup, seconds since 1970: the files' times; 0 unknown */
 	char *warnings;           /* lines for the user, each ending in \n; "" if none */
 };
 

@@ -93,7 +93,7 @@ void overlay_list_free(struct overlay_dir *list);
 
 /* ---- attributes ---- */
 
-/* From memory. st_blocks counts what the diff holds. Call it behind the barrier (overlay_wait). */
+/* From memory. st_blocks follows from the size (tools take few blocks for holes). Call it behind the barrier (overlay_wait). */
 void overlay_getattr(struct overlay *ov, struct file *file, struct stat *ret);
 
 #define OVERLAY_SET_MODE 1u
