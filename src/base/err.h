@@ -18,6 +18,7 @@
 
 #include <stddef.h>
 
+/* Start with {0}. */
 struct errmsg {
 	char text[1024];
 };

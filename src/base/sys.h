@@ -53,7 +53,8 @@ struct sys_event {
 
 /*
  * before: returns 0 to let the call run, or -errno to fail it without running. It may _exit the process.
- * after: is told the result (a count, a descriptor, 0 or -errno). Both are called from any thread.
+ * after: is told the result (a count, a descriptor, 0 or -errno) of a call that ran; event->iov may have been
+ * advanced by then. Both are called from any thread, once a call of a wrapper, however often it resumes. NULL is fine.
  */
 struct sys_hook {
 	int (*before)(void *ctx, const struct sys_event *event);
@@ -104,5 +105,8 @@ int sys_read_file(int dirfd, const char *path, size_t max, char **ret_data, size
 
 /* Replaces path by the bytes: temporary name in the same directory, fsync, rename, fsync of the directory. */
 int sys_replace_file(int dirfd, const char *path, const void *data, size_t len, mode_t mode);
+
+/* For the log only: appends with one call; neither counted nor hooked, and errors have nowhere to go. */
+void sys_append(int fd, const void *buf, size_t len);
 
 #endif

@@ -1,0 +1,185 @@
+/*
+ * base/sys_file.c: whole files and directories, made of the wrappers in sys.c.
+ */
+#include "base/sys_internal.h"
+#include "base/util.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static void closedirp(DIR **dir)
+{
+	if (*dir != NULL)
+		(void)closedir(*dir);
+}
+
+static int for_each_name(DIR *dir, int (*fn)(void *ctx, const char *name, unsigned char d_type),
+			 void *ctx)
+{
+	struct dirent *d;
+	int rc;
+
+	for (;;) {
+		errno = 0;
+		d = readdir(dir);
+		if (d == NULL)
+			return -errno;
+		if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
+			continue;
+		rc = fn(ctx, d->d_name, d->d_type);
+		if (rc != 0)
+			return rc;
+	}
+}
+
+static int list_dir(int dirfd, const char *path,
+		    int (*fn)(void *ctx, const char *name, unsigned char d_type), void *ctx)
+{
+	_cleanup_(closedirp) DIR *dir = NULL;
+	int fd;
+
+	do {
+		fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	} while (fd < 0 && errno == EINTR);
+	if (fd < 0)
+		return -errno;
+	dir = fdopendir(fd);
+	if (dir == NULL) {
+		int rc = -errno;
+
+		(void)close(fd);
+		return rc;
+	}
+	return for_each_name(dir, fn, ctx);
+}
+
+int sys_readdir(int dirfd, const char *path,
+		int (*fn)(void *ctx, const char *name, unsigned char d_type), void *ctx)
+{
+	struct sys_event ev = {.call = SYS_CALL_READDIR, .fd = dirfd, .fd2 = -1, .path = path};
+	int rc;
+
+	rc = hook_before(&ev);
+	if (rc < 0)
+		return rc;
+	rc = list_dir(dirfd, path, fn, ctx);
+	hook_after(&ev, rc);
+	return rc;
+}
+
+/* Reads to the end; the size the file had a moment ago is only where the buffer starts. */
+static int read_all(int fd, size_t hint, size_t max, char **ret_data, size_t *ret_len)
+{
+	_cleanup_free_ char *data = NULL;
+	size_t cap = MIN(hint, max) + 1;
+	size_t len = 0;
+
+	for (;;) {
+		char *bigger = realloc(data, cap + 1);
+		int64_t n;
+
+		if (bigger == NULL)
+			return -ENOMEM;
+		data = bigger;
+		n = sys_pread_full(fd, data + len, cap - len, len);
+		if (n < 0)
+			return (int)n;
+		len += (size_t)n;
+		if (len > max)
+			return -EFBIG;
+		if (len < cap)
+			break;
+		cap = MIN(cap * 2, max + 1);
+	}
+	data[len] = '\0';
+	*ret_data = TAKE_PTR(data);
+	*ret_len = len;
+	return 0;
+}
+
+int sys_read_file(int dirfd, const char *path, size_t max, char **ret_data, size_t *ret_len)
+{
+	_cleanup_close_ int fd = -1;
+	struct stat st;
+	int rc;
+
+	if (max > SIZE_MAX / 4)
+		return -EINVAL;
+	/* O_NONBLOCK: a fifo in the way must not hang us. */
+	fd = sys_openat(dirfd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+	if (fd < 0)
+		return fd;
+	rc = sys_fstat(fd, &st);
+	if (rc < 0)
+		return rc;
+	if (S_ISDIR(st.st_mode))
+		return -EISDIR;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	if ((uint64_t)st.st_size > max)
+		return -EFBIG;
+	return read_all(fd, (size_t)st.st_size, max, ret_data, ret_len);
+}
+
+static int write_temp(int dirfd, const char *path, const void *data, size_t len, mode_t mode)
+{
+	int fd, rc, rc_close;
+
+	fd = sys_openat(dirfd, path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode);
+	if (fd < 0)
+		return fd;
+	rc = sys_pwrite_full(fd, data, len, 0);
+	if (rc == 0)
+		rc = sys_fsync(fd);
+	rc_close = sys_close(fd);
+	return rc < 0 ? rc : rc_close;
+}
+
+static int sync_parent(int dirfd, const char *path)
+{
+	_cleanup_free_ char *parent = NULL;
+	const char *slash = strrchr(path, '/');
+	int fd, rc;
+
+	/* "/name": the root itself */
+	parent = slash == NULL ? strdup(".") : strndup(path, MAX((size_t)(slash - path), (size_t)1));
+	if (parent == NULL)
+		return -ENOMEM;
+	fd = sys_openat(dirfd, parent, O_RDONLY | O_DIRECTORY, 0);
+	if (fd < 0)
+		return fd;
+	rc = sys_fsync(fd);
+	(void)sys_close(fd);
+	return rc;
+}
+
+int sys_replace_file(int dirfd, const char *path, const void *data, size_t len, mode_t mode)
+{
+	_cleanup_free_ char *temp = NULL;
+	int rc;
+
+	if (asprintf(&temp, "%s.tmp", path) < 0) {
+		temp = NULL;
+		return -ENOMEM;
+	}
+	rc = write_temp(dirfd, temp, data, len, mode);
+	if (rc == 0)
+		rc = sys_renameat(dirfd, temp, dirfd, path);
+	if (rc < 0) {
+		(void)sys_unlinkat(dirfd, temp, 0);
+		return rc;
+	}
+	return sync_parent(dirfd, path);
+}
+
+void sys_append(int fd, const void *buf, size_t len)
+{
+	ssize_t n;
+
+	do {
+		n = write(fd, buf, len);
+	} while (n < 0 && errno == EINTR);
+}
