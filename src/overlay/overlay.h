@@ -1,13 +1,13 @@
 /*
  * overlay/overlay.h: the merged view: names, attributes and blocks of a chain with a diff on top.
  *
- * Called by src/fuse and by tests, on the core thread only; no locks. Operations on names and attributes are
- * memory only and answer at once (-EAGAIN: the journal needs room first, see overlay_wait_room). Operations
- * on content are asynchronous: the caller fills a struct, keeps it until done, and done may be called inside
- * the call itself.
+ * Called by src/fuse and by tests, on the core thread only; no locks. Operations on names and
+ * attributes are memory only and answer at once (-EAGAIN: the journal needs room first, see
+ * overlay_wait_room). Operations on content are asynchronous: the caller fills a struct, keeps it
+ * until done, and done may be called inside the call itself.
  *
- * A struct file is a file, directory or link of the merged tree. It exists as long as it has a name or a
- * reference; src/fuse holds one reference for each node and each open.
+ * A struct file is a file, directory or link of the merged tree. It exists as long as it has a name
+ * or a reference; src/fuse holds one reference for each node and each open.
  */
 #ifndef OVERLAY_OVERLAY_H
 #define OVERLAY_OVERLAY_H
@@ -35,13 +35,14 @@ struct overlay_options {
 };
 
 /*
- * Builds the tree of the chain and, with a diff (NULL: read-only), recovers it. Blocks. chain and diff stay the
- * caller's and must outlive the overlay.
+ * Builds the tree of the chain and, with a diff (NULL: read-only), recovers it. Blocks. chain and
+ * diff stay the caller's and must outlive the overlay.
  */
-int overlay_new(struct layer_chain *chain, struct diff *diff, const struct overlay_options *options, struct errmsg *e,
-		struct overlay **ret);
+int overlay_new(struct layer_chain *chain, struct diff *diff, const struct overlay_options *options,
+		struct errmsg *e, struct overlay **ret);
 /* From now on asynchronous. The diff is started too. */
-int overlay_start(struct overlay *ov, struct io_engine *io, struct vfd_cache *vfds, struct bufpool *buffers);
+int overlay_start(struct overlay *ov, struct io_engine *io, struct vfd_cache *vfds,
+		  struct bufpool *buffers);
 /* Nothing in flight, everything synced. NULL is fine. */
 void overlay_free(struct overlay *ov);
 
@@ -49,13 +50,15 @@ void overlay_free(struct overlay *ov);
 
 struct file *overlay_root(struct overlay *ov);
 struct file *overlay_find(struct overlay *ov, uint64_t id); /* NULL if unknown */
-uint64_t overlay_file_id(const struct file *file);          /* st_ino; stable across mounts for files of the chain */
+uint64_t
+overlay_file_id(const struct file *file); /* st_ino; stable across mounts for files of the chain */
 void overlay_ref(struct file *file);
 void overlay_unref(struct overlay *ov, struct file *file);
 void *overlay_file_user(const struct file *file); /* one pointer for src/fuse: its node */
 void overlay_file_set_user(struct file *file, void *user);
 
-int overlay_lookup(struct overlay *ov, struct file *dir, const char *name, struct file **ret); /* -ENOENT; no reference taken */
+int overlay_lookup(struct overlay *ov, struct file *dir, const char *name,
+		   struct file **ret); /* -ENOENT; no reference taken */
 
 struct overlay_create {
 	uint32_t mode; /* with type bits; block and character devices are refused with -EPERM */
@@ -63,14 +66,14 @@ struct overlay_create {
 	gid_t gid;
 	const char *target; /* symbolic links */
 };
-int overlay_create(struct overlay *ov, struct file *dir, const char *name, const struct overlay_create *what,
-		   struct file **ret);
+int overlay_create(struct overlay *ov, struct file *dir, const char *name,
+		   const struct overlay_create *what, struct file **ret);
 int overlay_unlink(struct overlay *ov, struct file *dir, const char *name);
 int overlay_rmdir(struct overlay *ov, struct file *dir, const char *name);
 int overlay_link(struct overlay *ov, struct file *file, struct file *dir, const char *name);
 /* flags: 0, RENAME_NOREPLACE or RENAME_EXCHANGE (renameat2). */
-int overlay_rename(struct overlay *ov, struct file *dir, const char *name, struct file *dir2, const char *name2,
-		   unsigned flags);
+int overlay_rename(struct overlay *ov, struct file *dir, const char *name, struct file *dir2,
+		   const char *name2, unsigned flags);
 const char *overlay_readlink(struct file *file); /* NULL unless a link */
 
 /* After -EAGAIN from a function above: ready is called once when to try again. */
@@ -79,7 +82,8 @@ void overlay_wait_room(struct overlay *ov, struct diff_room_wait *wait);
 /* A snapshot of a directory's names, "." and ".." first. */
 struct overlay_dirent {
 	const char *name;
-	struct file *file; /* may have lost this name since; valid for overlay_find(id) != NULL only */
+	struct file
+		*file; /* may have lost this name since; valid for overlay_find(id) != NULL only */
 	uint64_t id;
 	uint32_t mode;
 };
@@ -93,18 +97,21 @@ void overlay_list_free(struct overlay_dir *list);
 
 /* ---- attributes ---- */
 
-/* From memory. st_blocks follows from the size (tools take few blocks for holes). Call it behind the barrier (overlay_wait). */
+/* From memory. st_blocks follows from the size (tools take few blocks for holes). Call it behind
+ * the barrier (overlay_wait). */
 void overlay_getattr(struct overlay *ov, struct file *file, struct stat *ret);
 
-#define OVERLAY_SET_MODE 1u
-#define OVERLAY_SET_UID 2u
-#define OVERLAY_SET_GID 4u
+#define OVERLAY_SET_MODE  1u
+#define OVERLAY_SET_UID	  2u
+#define OVERLAY_SET_GID	  4u
 #define OVERLAY_SET_ATIME 8u
 #define OVERLAY_SET_MTIME 16u
 #define OVERLAY_SET_CTIME 32u
-int overlay_setattr(struct overlay *ov, struct file *file, const struct diff_attr *attr, unsigned which);
+int overlay_setattr(struct overlay *ov, struct file *file, const struct diff_attr *attr,
+		    unsigned which);
 
-int overlay_statfs(struct overlay *ov, struct statvfs *ret); /* of the diff's file system; may take a system call */
+int overlay_statfs(struct overlay *ov,
+		   struct statvfs *ret); /* of the diff's file system; may take a system call */
 
 /* ---- content ---- */
 
@@ -117,8 +124,8 @@ struct overlay_wait {
 void overlay_wait(struct overlay *ov, struct overlay_wait *op);
 
 /*
- * Reads len bytes at off. On success data points to result bytes (fewer at the end of the file) that are valid until
- * done returns. len at most 1 MiB.
+ * Reads len bytes at off. On success data points to result bytes (fewer at the end of the file)
+ * that are valid until done returns. len at most 1 MiB.
  */
 struct overlay_read {
 	struct file *file;
@@ -146,7 +153,8 @@ struct overlay_write {
 };
 void overlay_write(struct overlay *ov, struct overlay_write *op);
 
-/* Sets the size, or does fallocate(2) with mode 0, KEEP_SIZE, KEEP_SIZE|PUNCH_HOLE, ZERO_RANGE (with or without KEEP_SIZE). */
+/* Sets the size, or does fallocate(2) with mode 0, KEEP_SIZE, KEEP_SIZE|PUNCH_HOLE, ZERO_RANGE
+ * (with or without KEEP_SIZE). */
 struct overlay_resize {
 	struct file *file;
 	bool fallocate;
@@ -159,19 +167,22 @@ struct overlay_resize {
 };
 void overlay_resize(struct overlay *ov, struct overlay_resize *op);
 
-/* Makes content, size and names durable; directories: names. all: everything (timer, unmount), file NULL. */
+/* Makes content, size and names durable; directories: names. all: everything (timer, unmount), file
+ * NULL. */
 struct overlay_sync {
 	struct file *file;
 	bool all;
 	void (*done)(struct overlay_sync *op);
 	int result;
+	struct overlay *ov; /* the overlay's own, as what follows */
 	struct ticket ticket;
 	struct diff_sync sync;
 };
 void overlay_sync(struct overlay *ov, struct overlay_sync *op);
 
 struct overlay_stats {
-	uint64_t files, nameless, index_bytes, index_builds, base_blocks, diff_blocks, zero_blocks, bad_pages;
+	uint64_t files, nameless, index_bytes, index_builds, base_blocks, diff_blocks, zero_blocks,
+		bad_pages;
 };
 void overlay_get_stats(const struct overlay *ov, struct overlay_stats *ret);
 struct diff *overlay_diff(struct overlay *ov); /* NULL when read-only */

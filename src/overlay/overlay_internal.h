@@ -1,0 +1,209 @@
+/*
+ * overlay/overlay_internal.h: what the files of this room share: the tree, the content of the
+ * chain, fetching.
+ */
+#ifndef OVERLAY_INTERNAL_H
+#define OVERLAY_INTERNAL_H
+
+#include "base/arena.h"
+#include "overlay/overlay.h"
+#include "overlay/table.h"
+
+#define BLCK LAYER_BLCKSZ
+
+struct index; /* where each block of one file of the chain is stored */
+
+/* One layer that stores something of a file. */
+struct base_part {
+	uint32_t layer; /* index into the chain's layers */
+	uint32_t file;	/* the driver's id */
+};
+
+/* The content a file has in the chain; immutable but for the loaded index. Lives in the overlay's
+ * arena. */
+struct base {
+	enum layer_kind kind; /* PLAIN, BLOCKS or INLINE */
+	uint32_t segno;
+	uint64_t size;	  /* bytes */
+	const void *data; /* INLINE */
+	struct index *index;
+	uint32_t part_count;
+	struct base_part parts[]; /* newest first; PLAIN has one */
+};
+
+/* A name in a directory. */
+struct dirent {
+	UT_hash_handle hh; /* ov->names, by dir_id and name */
+	struct file *dir, *file;
+	struct file
+		*shadow; /* what the mount shows instead (the link to a native pg_wal), or NULL */
+	struct dirent *prev, *next; /* in the directory, in order of making */
+	bool from_chain;
+	uint16_t name_len;
+	uint64_t dir_id; /* the key begins here */
+	char name[];	 /* NUL-terminated */
+};
+
+struct file {
+	UT_hash_handle hh; /* ov->files, by id */
+	uint64_t id;
+	struct diff_attr attr;
+	uint32_t names;	  /* how many directory entries lead here */
+	uint32_t subdirs; /* directories */
+	uint32_t refs;
+	bool attr_changed;	  /* differs from the chain: goes into the next state */
+	bool attr_unlogged;	  /* on ov->unlogged: times that the next commit shall record */
+	struct base *base;	  /* NULL: new, empty, or no regular file */
+	struct diff_file *record; /* NULL: the diff knows nothing of its content */
+	struct barrier barrier;
+	void *user;
+	const char *target; /* symbolic links */
+	struct dirent *first_child, *last_child;
+	struct file *parent; /* directories: for "..", and against moving one below itself */
+	struct file *next_unlogged;
+};
+
+struct overlay {
+	struct layer_chain *chain;
+	struct diff *diff; /* NULL: read-only */
+	struct overlay_options options;
+	struct diff_namespace ns;
+	struct io_engine *io;
+	struct vfd_cache *vfds;
+	struct bufpool *buffers;
+	struct arena *arena;
+	struct file *files;   /* table by id */
+	struct dirent *names; /* table by directory and name */
+	struct file *root;
+	struct file *wal_link;
+	struct file *unlogged;
+	struct dirent
+		*gone; /* names of the chain that are gone, for the next state; linked by next */
+	struct index *lru_head, *lru_tail;
+	uint64_t index_bytes, index_builds, nameless;
+	uint64_t base_blocks, diff_blocks, zero_blocks;
+	uint64_t bad_pages; /* atomic: decoding threads count too */
+	int64_t base_time;  /* nanoseconds: times of the chain's files */
+};
+
+static inline bool file_is_dir(const struct file *f)
+{
+	return S_ISDIR(f->attr.mode);
+}
+
+static inline bool file_is_regular(const struct file *f)
+{
+	return S_ISREG(f->attr.mode);
+}
+
+/* bytes; from memory */
+uint64_t file_size(const struct file *f);
+int64_t overlay_now(void); /* nanoseconds since 1970 */
+/* The record of a file that is about to change. */
+int file_get_record(struct overlay *ov, struct file *f);
+/* ctime and, if asked, mtime become now; recorded with the next commit. */
+void file_touch(struct overlay *ov, struct file *f, bool mtime);
+void overlay_log_times(struct overlay *ov);
+
+/* tree.c */
+int tree_add_file(struct overlay *ov, uint64_t id, const struct diff_attr *attr, struct file **ret);
+int tree_link(struct overlay *ov, struct file *dir, const char *name, size_t len, struct file *f,
+	      bool from_chain);
+/* tree_link in two steps: what can fail for lack of memory comes first. free() takes an uninserted
+ * one back. */
+struct dirent *tree_prepare(struct file *dir, const char *name, size_t len, struct file *f);
+int tree_insert(struct overlay *ov, struct dirent *d);
+void tree_unlink(struct overlay *ov, struct dirent *d);
+struct dirent *tree_find(struct overlay *ov, const struct file *dir, const char *name, size_t len);
+void tree_release(struct overlay *ov, struct file *f); /* frees it if nothing holds it any more */
+void tree_free(struct overlay *ov);
+uint64_t tree_base_id(const char *path);
+
+/* chain.c: fills the tree from the chain's manifests. */
+int chain_build(struct overlay *ov, struct errmsg *e);
+
+/* replay.c */
+void replay_setup(struct overlay *ov);
+void replay_finish(struct overlay *ov);
+
+/* index.c */
+struct index_wait {
+	void (*ready)(struct index_wait *wait, int rc); /* pinned when rc is 0 */
+	struct index_wait *next;
+};
+#define INDEX_NO_PART 1023u
+/* One block, packed: 8 bytes a block is what the memory bound counts on. */
+struct index_entry {
+	uint64_t off : 40;
+	uint64_t len : 14;
+	uint64_t part : 10; /* INDEX_NO_PART: stored nowhere, zeros */
+};
+/* Pins the file's index. 0 when it is there, -EINPROGRESS when ready will be called. */
+int index_get(struct overlay *ov, struct base *base, struct index_wait *wait);
+void index_put(struct overlay *ov, struct base *base);
+const struct index_entry *index_entries(const struct base *base, uint32_t *ret_count);
+struct vfd *index_vfd(const struct base *base, unsigned part);
+void index_free_all(struct overlay *ov);
+
+/* fetch.c: blocks first .. first+count-1 of a file into buf, beyond the size zeros. */
+struct fetch {
+	struct overlay *ov;
+	struct file *file;
+	uint32_t first, count;
+	uint8_t *buf;
+	void (*done)(struct fetch *fetch, int rc);
+
+	struct index_wait index_wait;
+	bool pinned;
+	struct segment *segments;
+	unsigned segment_count, pending;
+	uint8_t *raw;
+	uint64_t raw_len;
+	uint32_t decode_count;
+	int rc;
+};
+void fetch_start(struct fetch *fetch); /* done may run inside */
+
+/* plan.c: what fetch has to do. */
+enum segment_kind { SEGMENT_ZERO, SEGMENT_DIFF, SEGMENT_PLAIN, SEGMENT_STORED, SEGMENT_INLINE };
+struct segment {
+	enum segment_kind kind;
+	uint32_t first, count; /* blocks of the file */
+	uint32_t part;	       /* STORED, PLAIN */
+	uint64_t off, len;     /* bytes in the stored file */
+	uint64_t raw_off;      /* STORED: where its bytes lie in fetch->raw */
+	struct vfd *vfd;
+	struct fetch *fetch;
+	struct vfd_op op;
+	struct iovec iov;
+	int rc;
+};
+/* Fills fetch->segments; needs the index pinned where base blocks are in the range. */
+int plan_segments(struct fetch *fetch);
+bool plan_needs_base(const struct fetch *fetch);
+
+/* decode.c: stored records of a segment into the buffer; any thread. */
+int decode_segment(struct segment *segment, const uint8_t *raw, uint32_t from, uint32_t count);
+
+/* patch.c: a write below the barrier, merging partial blocks. */
+struct patch {
+	struct overlay *ov;
+	struct file *file;
+	uint64_t off;
+	uint32_t len;
+	const void *data; /* NULL: zeros, len at most BLCK */
+	uint64_t grow_to; /* file size at least this afterwards; 0: as off and len say, UINT64_MAX:
+			     unchanged */
+	void (*done)(struct patch *patch, int rc);
+
+	struct fetch fetch;
+	struct diff_write write;
+	struct iovec iov[4];
+	uint8_t *edges; /* merged first and last block */
+	unsigned step;
+};
+void patch_start(struct patch *patch);
+/* Bytes behind the size in the last block become zeros, so that the file can be extended. */
+void patch_zero_tail(struct patch *patch);
+
+#endif

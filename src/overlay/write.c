@@ -1,0 +1,122 @@
+/*
+ * overlay/write.c: one WRITE: its turn in the barrier, zeros behind the old size if it leaves a
+ * gap, the patch, the new times, the answer.
+ *
+ * A write that extends the file takes the whole file's ticket, because it changes the size that
+ * everything else goes by; a write inside the file takes the blocks it touches.
+ */
+#include "base/util.h"
+#include "overlay/overlay_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+struct write_state {
+	struct overlay *ov;
+	struct overlay_write *op;
+	struct patch patch;
+};
+
+static void finish(struct write_state *st, int rc)
+{
+	struct overlay_write *op = st->op;
+	struct overlay *ov = st->ov;
+	struct file *f = op->file;
+
+	op->result = rc;
+	if (rc == 0)
+		file_touch(ov, f, true);
+	free(st);
+	barrier_leave(&f->barrier, &op->ticket);
+	op->done(op);
+	overlay_unref(ov, f);
+}
+
+static void patched(struct patch *patch, int rc)
+{
+	finish(CONTAINER_OF(patch, struct write_state, patch), rc);
+}
+
+static void write_patch(struct write_state *st)
+{
+	struct overlay_write *op = st->op;
+
+	st->patch = (struct patch){.ov = st->ov,
+				   .file = op->file,
+				   .off = op->off,
+				   .len = op->len,
+				   .data = op->data,
+				   .done = patched};
+	patch_start(&st->patch);
+}
+
+static void tail_zeroed(struct patch *patch, int rc)
+{
+	struct write_state *st = CONTAINER_OF(patch, struct write_state, patch);
+
+	if (rc < 0)
+		finish(st, rc);
+	else
+		write_patch(st);
+}
+
+static void granted(struct ticket *ticket)
+{
+	struct overlay_write *op = CONTAINER_OF(ticket, struct overlay_write, ticket);
+	struct write_state *st = op->state;
+	uint64_t size = file_size(op->file);
+	int rc = diff_writable(st->ov->diff);
+
+	if (op->append)
+		op->off = size;
+	if (rc < 0 || op->len == 0) {
+		finish(st, rc);
+		return;
+	}
+	if (op->off <= size || op->off / BLCK == size / BLCK) {
+		write_patch(st);
+		return;
+	}
+	st->patch = (struct patch){.ov = st->ov, .file = op->file, .done = tail_zeroed};
+	patch_zero_tail(&st->patch);
+}
+
+static void set_range(struct overlay_write *op)
+{
+	bool whole = op->append || op->off + op->len > file_size(op->file) ||
+		     barrier_has_whole(&op->file->barrier);
+
+	op->ticket =
+		(struct ticket){.from = 0, .to = UINT64_MAX, .mutates = true, .granted = granted};
+	if (!whole) {
+		op->ticket.from = round_down_u64(op->off, BLCK);
+		op->ticket.to = round_up_u64(op->off + op->len, BLCK);
+	}
+}
+
+void overlay_write(struct overlay *ov, struct overlay_write *op)
+{
+	struct write_state *st = NULL;
+	int rc = 0;
+
+	if (!ov->diff)
+		rc = -EROFS;
+	else if (!file_is_regular(op->file))
+		rc = -EINVAL;
+	else if (op->len > (1u << 20) || op->off + op->len < op->off)
+		rc = -EFBIG;
+	else if (!(st = calloc(1, sizeof(*st))))
+		rc = -ENOMEM;
+	if (rc < 0) {
+		op->result = rc;
+		op->done(op);
+		return;
+	}
+	st->ov = ov;
+	st->op = op;
+	op->state = st;
+	overlay_ref(op->file);
+	set_range(op);
+	barrier_enter(&op->file->barrier, &op->ticket);
+}
