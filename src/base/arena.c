@@ -1,7 +1,7 @@
 /*
- * base/arena.c: chunks that are filled from both ends: aligned objects from the front, packed strings from
- * the back, so that strings cost no padding. Chunks double in size up to a limit; a request that would waste
- * much of a chunk gets one of its own.
+ * base/arena.c: chunks that are filled from both ends: aligned objects from the front, packed
+ * strings from the back, so that strings cost no padding. Chunks double in size up to a limit; a
+ * request that would waste much of a chunk gets one of its own.
  */
 #include "base/arena.h"
 #include "base/util.h"
@@ -102,7 +102,7 @@ void *arena_alloc(struct arena *a, size_t size)
 
 	if (size > SIZE_MAX / 4)
 		return NULL;
-	/* Rounded sizes keep front aligned; a zero-sized object still gets an address of its own. */
+	/* Rounded sizes keep front aligned; a zero-sized object gets an address of its own. */
 	size = round_up_u64(MAX(size, (size_t)1), align);
 	c = chunk_for(a, size);
 	if (c == NULL)

@@ -37,8 +37,8 @@ static void normalise_key(char *key)
 }
 
 /*
- * s begins with a quote. Finds the closing one of a well-formed value ('' stands for a quote, only blanks or a
- * comment follow it), or NULL.
+ * s begins with a quote. Finds the closing one of a well-formed value ('' stands for a quote, only
+ * blanks or a comment follow it), or NULL.
  */
 static char *find_closing_quote(char *s)
 {

@@ -1,7 +1,7 @@
 /*
- * base/log.c: the log. Each message is formatted on the caller's stack and appended with one call, so lines
- * of different threads never mix and writers take no lock. log_reopen replaces the open file behind the same
- * descriptor number; a writer therefore never sees a closed one.
+ * base/log.c: the log. Each message is formatted on the caller's stack and appended with one call,
+ * so lines of different threads never mix and writers take no lock. log_reopen replaces the open
+ * file behind the same descriptor number; a writer therefore never sees a closed one.
  */
 #include "base/log.h"
 #include "base/sys.h"
@@ -118,7 +118,8 @@ static size_t format_head(char *line, size_t size, int fd, enum log_level level)
 		(void)clock_gettime(CLOCK_REALTIME, &now);
 		if (gmtime_r(&now.tv_sec, &tm) != NULL)
 			(void)strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &tm);
-		n = snprintf(line, size, "%s.%03ldZ %s ", stamp, now.tv_nsec / 1000000, level_name(level));
+		n = snprintf(line, size, "%s.%03ldZ %s ", stamp, now.tv_nsec / 1000000,
+			     level_name(level));
 	}
 	return n > 0 ? MIN((size_t)n, size - 1) : 0;
 }

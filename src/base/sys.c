@@ -1,6 +1,6 @@
 /*
- * base/sys.c: the wrappers of single system calls. Each one passes the hook once, whatever number of kernel
- * calls it takes to resume short counts and EINTR.
+ * base/sys.c: the wrappers of single system calls. Each one passes the hook once, whatever number
+ * of kernel calls it takes to resume short counts and EINTR.
  */
 #include "base/sys_internal.h"
 #include "base/util.h"
@@ -79,7 +79,7 @@ int sys_close(int fd)
 	rc = hook_before(&ev);
 	if (rc < 0)
 		return rc;
-	/* Linux has closed the descriptor even when it reports EINTR: trying again could hit another thread's. */
+	/* Even with EINTR it is closed: a second try could hit another thread's descriptor. */
 	rc = close(fd) < 0 && errno != EINTR ? -errno : 0;
 	hook_after(&ev, rc);
 	return rc;
@@ -121,8 +121,12 @@ static int64_t transfer(transfer_fn *call, int fd, struct iovec *iov, unsigned i
 
 int64_t sys_preadv_full(int fd, struct iovec *iov, unsigned iovcnt, uint64_t off)
 {
-	struct sys_event ev = {
-		.call = SYS_CALL_READ, .fd = fd, .fd2 = -1, .iov = iov, .iovcnt = iovcnt, .off = off};
+	struct sys_event ev = {.call = SYS_CALL_READ,
+			       .fd = fd,
+			       .fd2 = -1,
+			       .iov = iov,
+			       .iovcnt = iovcnt,
+			       .off = off};
 	int64_t rc;
 
 	rc = hook_before(&ev);
@@ -142,8 +146,12 @@ int64_t sys_pread_full(int fd, void *buf, size_t len, uint64_t off)
 
 int64_t sys_preadv_nowait(int fd, const struct iovec *iov, unsigned iovcnt, uint64_t off)
 {
-	struct sys_event ev = {
-		.call = SYS_CALL_READ, .fd = fd, .fd2 = -1, .iov = iov, .iovcnt = iovcnt, .off = off};
+	struct sys_event ev = {.call = SYS_CALL_READ,
+			       .fd = fd,
+			       .fd2 = -1,
+			       .iov = iov,
+			       .iovcnt = iovcnt,
+			       .off = off};
 	int64_t rc;
 
 	rc = hook_before(&ev);
@@ -168,8 +176,12 @@ static uint64_t iov_total(const struct iovec *iov, unsigned iovcnt)
 
 int sys_pwritev_full(int fd, struct iovec *iov, unsigned iovcnt, uint64_t off)
 {
-	struct sys_event ev = {
-		.call = SYS_CALL_WRITE, .fd = fd, .fd2 = -1, .iov = iov, .iovcnt = iovcnt, .off = off};
+	struct sys_event ev = {.call = SYS_CALL_WRITE,
+			       .fd = fd,
+			       .fd2 = -1,
+			       .iov = iov,
+			       .iovcnt = iovcnt,
+			       .off = off};
 	int64_t want = (int64_t)iov_total(iov, iovcnt);
 	int64_t rc;
 

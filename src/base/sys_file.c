@@ -145,7 +145,8 @@ static int sync_parent(int dirfd, const char *path)
 	int fd, rc;
 
 	/* "/name": the root itself */
-	parent = slash == NULL ? strdup(".") : strndup(path, MAX((size_t)(slash - path), (size_t)1));
+	parent =
+		slash == NULL ? strdup(".") : strndup(path, MAX((size_t)(slash - path), (size_t)1));
 	if (parent == NULL)
 		return -ENOMEM;
 	fd = sys_openat(dirfd, parent, O_RDONLY | O_DIRECTORY, 0);

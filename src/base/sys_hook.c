@@ -8,20 +8,13 @@ const struct sys_hook *sys_hook_current;
 _Atomic uint64_t sys_call_counts[SYS_CALL_MAX_];
 
 static const char *const call_names[SYS_CALL_MAX_] = {
-	[SYS_CALL_OPEN] = "open",
-	[SYS_CALL_CLOSE] = "close",
-	[SYS_CALL_READ] = "read",
-	[SYS_CALL_WRITE] = "write",
-	[SYS_CALL_FSYNC] = "fsync",
-	[SYS_CALL_FDATASYNC] = "fdatasync",
-	[SYS_CALL_FALLOCATE] = "fallocate",
-	[SYS_CALL_TRUNCATE] = "truncate",
-	[SYS_CALL_RENAME] = "rename",
-	[SYS_CALL_UNLINK] = "unlink",
-	[SYS_CALL_MKDIR] = "mkdir",
-	[SYS_CALL_STAT] = "stat",
-	[SYS_CALL_READDIR] = "readdir",
-	[SYS_CALL_LOCK] = "lock",
+	[SYS_CALL_OPEN] = "open",	    [SYS_CALL_CLOSE] = "close",
+	[SYS_CALL_READ] = "read",	    [SYS_CALL_WRITE] = "write",
+	[SYS_CALL_FSYNC] = "fsync",	    [SYS_CALL_FDATASYNC] = "fdatasync",
+	[SYS_CALL_FALLOCATE] = "fallocate", [SYS_CALL_TRUNCATE] = "truncate",
+	[SYS_CALL_RENAME] = "rename",	    [SYS_CALL_UNLINK] = "unlink",
+	[SYS_CALL_MKDIR] = "mkdir",	    [SYS_CALL_STAT] = "stat",
+	[SYS_CALL_READDIR] = "readdir",	    [SYS_CALL_LOCK] = "lock",
 	[SYS_CALL_STATVFS] = "statvfs",
 };
 

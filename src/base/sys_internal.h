@@ -1,5 +1,6 @@
 /*
- * base/sys_internal.h: what the sys*.c files share. The hook costs the wrappers one predictable branch.
+ * base/sys_internal.h: what the sys*.c files share. The hook costs the wrappers one predictable
+ * branch.
  */
 #ifndef BASE_SYS_INTERNAL_H
 #define BASE_SYS_INTERNAL_H

@@ -1,6 +1,6 @@
 /*
- * codec/codec.c: the codecs by name and number. Decoder states are made on a thread's first use and freed
- * when it ends; the engine's threads are few and long-lived.
+ * codec/codec.c: the codecs by name and number. Decoder states are made on a thread's first use and
+ * freed when it ends; the engine's threads are few and long-lived.
  */
 #include "codec/codec.h"
 #include "base/util.h"
@@ -117,7 +117,7 @@ static int decode_zstd(const void *src, size_t src_len, void *dst, size_t dst_le
 		if (d->zstd == NULL)
 			return -ENOMEM;
 	}
-	/* In one piece the output itself is the window: memory does not depend on what the frame asks for. */
+	/* In one piece the output is the window: memory does not grow with what the frame asks. */
 	n = ZSTD_decompressDCtx(d->zstd, dst, dst_len, src, src_len);
 	return !ZSTD_isError(n) && n == dst_len ? 0 : -EUCLEAN;
 }

@@ -1,12 +1,12 @@
 /*
- * codec/pglz.c: the stream is groups of one control byte and up to 8 items, least significant bit first. Bit 0 is one
- * literal byte, bit 1 a copy `b0 b1 [b2]`:
+ * codec/pglz.c: the stream is groups of one control byte and up to 8 items, least significant bit
+ * first. Bit 0 is one literal byte, bit 1 a copy `b0 b1 [b2]`:
  *
  *	offset = (b0 & 0xf0) << 4 | b1     1..4095, back from where the output stands
  *	length = (b0 & 0x0f) + 3           18: plus b2
  *
- * A copy may overlap what it writes (offset 1 is a run); the last one is clamped to the output. The stream does not say
- * how long its output is.
+ * A copy may overlap what it writes (offset 1 is a run); the last one is clamped to the output. The
+ * stream does not say how long its output is.
  */
 #include "codec/pglz.h"
 #include "base/util.h"
@@ -14,7 +14,7 @@
 #include <errno.h>
 
 #define COPY_MAX 273u /* longest copy */
-#define STEP 16u
+#define STEP	 16u
 
 struct cursor {
 	const uint8_t *in, *in_end;

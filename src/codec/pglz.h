@@ -1,5 +1,6 @@
 /*
- * codec/pglz.h: PostgreSQL's LZ, raw token streams (PostgreSQL: src/common/pg_lzcompress.c). Pure; any thread.
+ * codec/pglz.h: PostgreSQL's LZ, raw token streams (PostgreSQL: src/common/pg_lzcompress.c).
+ * Pure; any thread.
  */
 #ifndef CODEC_PGLZ_H
 #define CODEC_PGLZ_H

@@ -1,6 +1,6 @@
 /*
- * pg/control.c: pg_control by offset. From 12 to 18 the fields used here stand at the same places; only the
- * CRC moved, with 18.
+ * pg/control.c: pg_control by offset. From 12 to 18 the fields used here stand at the same places;
+ * only the CRC moved, with 18.
  */
 #include "pg/control.h"
 #include "base/util.h"
@@ -8,27 +8,27 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#define OFF_SYSTEM_IDENTIFIER 0
-#define OFF_CONTROL_VERSION 8
-#define OFF_CATALOG_VERSION 12
-#define OFF_STATE 16
-#define OFF_TIME 24
-#define OFF_CHECKPOINT 32
-#define OFF_REDO 40
-#define OFF_TIMELINE 48
-#define OFF_MIN_RECOVERY_POINT 136
-#define OFF_BACKUP_START_POINT 152
-#define OFF_BACKUP_END_REQUIRED 168
-#define OFF_MAX_CONNECTIONS 180
+#define OFF_SYSTEM_IDENTIFIER	 0
+#define OFF_CONTROL_VERSION	 8
+#define OFF_CATALOG_VERSION	 12
+#define OFF_STATE		 16
+#define OFF_TIME		 24
+#define OFF_CHECKPOINT		 32
+#define OFF_REDO		 40
+#define OFF_TIMELINE		 48
+#define OFF_MIN_RECOVERY_POINT	 136
+#define OFF_BACKUP_START_POINT	 152
+#define OFF_BACKUP_END_REQUIRED	 168
+#define OFF_MAX_CONNECTIONS	 180
 #define OFF_MAX_WORKER_PROCESSES 184
-#define OFF_MAX_WAL_SENDERS 188
-#define OFF_MAX_PREPARED_XACTS 192
-#define OFF_MAX_LOCKS_PER_XACT 196
-#define OFF_BLCKSZ 216
-#define OFF_SEGMENT_BLOCKS 220
-#define OFF_WAL_BLCKSZ 224
-#define OFF_WAL_SEGMENT_SIZE 228
-#define OFF_CHECKSUM_VERSION 252
+#define OFF_MAX_WAL_SENDERS	 188
+#define OFF_MAX_PREPARED_XACTS	 192
+#define OFF_MAX_LOCKS_PER_XACT	 196
+#define OFF_BLCKSZ		 216
+#define OFF_SEGMENT_BLOCKS	 220
+#define OFF_WAL_BLCKSZ		 224
+#define OFF_WAL_SEGMENT_SIZE	 228
+#define OFF_CHECKSUM_VERSION	 252
 
 /* Where the CRC over everything before it stands. */
 static const struct {
@@ -127,7 +127,8 @@ int pg_control_parse(const void *data, size_t len, struct pg_control *ret, struc
 	crc_off = crc_offset(version);
 	if (crc_off == 0)
 		return errmsg_set(e, -ENOTSUP,
-				  "its format version is %" PRIu32 ", not one of PostgreSQL 12 to 18",
+				  "its format version is %" PRIu32
+				  ", not one of PostgreSQL 12 to 18",
 				  version);
 	if (len < crc_off + 4)
 		return errmsg_set(e, -EUCLEAN, "only %zu bytes", len);
