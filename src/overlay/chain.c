@@ -149,6 +149,9 @@ static int merge_content(struct merge *m, const struct layer_entry *target, stru
 		rc = merge_plain(m, target, &size);
 	if (rc < 0 || size == 0)
 		return rc;
+	if (target->kind == LAYER_PLAIN && m->part_count == 0)
+		return errmsg_set(m->e, -EUCLEAN, "%s: no backup of the chain stores '%s'",
+				  m->ov->chain->store_path, target->path);
 	if (size > (uint64_t)DIFF_MAX_BLOCKS * BLCK || m->part_count >= INDEX_NO_PART)
 		return errmsg_set(m->e, -EFBIG, "%s: '%s' is larger or older than can be handled",
 				  m->ov->chain->store_path, target->path);
