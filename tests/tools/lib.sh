@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the shell tests under tests/mount and tests/postgres.
 #
 # Every case prints one line: `ok NAME`, `not ok NAME: why` or `skip: NAME: reason`; finish sets the exit status.
@@ -66,7 +67,7 @@ equal() {
 must() {
 	local rc
 	"$@" && return 0 || rc=$?
-	not_ok "${TEST_NAME:-test}" "'$*' failed with status $rc"
+	not_ok "${0##*/}" "'$*' failed with status $rc"
 	finish
 }
 
@@ -132,18 +133,34 @@ sql() {
 		-d "$db" "$@"
 }
 
-# kill_below DIR: ends the servers and programs that work below DIR or were started from there. Reads only links of /proc,
-# which a dead mount cannot block.
-kill_below() {
+# processes_below DIR: those that work below DIR or were started from there. Reads only links of /proc, which a dead mount
+# cannot block.
+processes_below() {
 	local p link
 	for p in /proc/[0-9]*; do
 		[ "${p#/proc/}" != $$ ] || continue
 		for link in cwd exe; do
 			case $(readlink "$p/$link" 2>/dev/null) in
-			"$1"/*) kill -9 "${p#/proc/}" 2>/dev/null || true ;;
+			"$1" | "$1"/*)
+				echo "${p#/proc/}"
+				break
+				;;
 			esac
 		done
 	done
+}
+
+# kill_below DIR: ends them, and returns when they are gone
+kill_below() {
+	local i pids
+	for i in $(seq 1 50); do
+		pids=$(processes_below "$1")
+		[ -n "$pids" ] || return 0
+		# shellcheck disable=SC2086 # one word each
+		[ $((i % 10)) != 1 ] || kill -9 $pids 2>/dev/null
+		sleep 0.1
+	done
+	echo "    processes $(echo "$pids" | tr '\n' ' ')below $1 do not end"
 }
 
 # unmount_below DIR: aborts and detaches every FUSE mount there; a request that hangs gets an error
