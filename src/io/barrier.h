@@ -5,6 +5,8 @@
  * for the earlier mutating tickets that overlap its byte range, never for later ones, so overlapping writes
  * apply in the order of arrival. Requests that only look (read, getattr, open, fsync) wait in the same FIFO
  * but hold nobody up and leave it when granted. Waiting parks a continuation; no thread sleeps.
+ * An empty range overlaps nothing. granted may enter and leave the same barrier, and may end its life with
+ * the last ticket.
  *
  * Locking: core thread only.
  */
@@ -20,7 +22,8 @@ struct ticket {
 	void (*granted)(struct ticket *ticket);
 
 	/* the barrier's own */
-	struct ticket *prev, *next;
+	struct ticket *prev, *next, *ready_next;
+	unsigned blockers; /* earlier mutating tickets that overlap */
 	bool waiting;
 };
 

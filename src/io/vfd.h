@@ -33,18 +33,23 @@ struct vfd_op {
 
 	/* the cache's own */
 	struct vfd_op *next;
-	uint64_t write_seq;
+	uint64_t write_seq, start_ns;
 };
 
+/* An open is "after replace" when the same vfd lost its last descriptor to another one. */
 struct vfd_stats {
 	uint64_t open, open_after_replace, close, close_by_replace, read, write, fsync, stat;
 	uint64_t open_ns, open_after_replace_ns, close_ns, close_by_replace_ns, read_ns, write_ns, fsync_ns, stat_ns;
 	uint64_t slots, used, pinned, dirty, waits;
 };
 
-/* slots 0: from RLIMIT_NOFILE, whose soft limit is raised to the hard one, less a reserve for everything else. */
+/*
+ * slots 0: from RLIMIT_NOFILE, whose soft limit is raised to the hard one, less a reserve for everything else;
+ * -EMFILE when fewer than 16 are left. Never more than `slots` descriptors exist, counting those being opened
+ * or closed. A temporary lack of descriptors (EMFILE, ENFILE) makes the cache smaller and operations wait.
+ */
 int vfd_cache_new(struct io_engine *engine, unsigned slots, struct vfd_cache **ret);
-/* All vfds must be freed. NULL is fine. */
+/* All vfds must be freed, the engine not yet. Waits for the closes that vfd_free began. NULL is fine. */
 void vfd_cache_free(struct vfd_cache *cache);
 void vfd_cache_stats(const struct vfd_cache *cache, struct vfd_stats *ret);
 
@@ -56,7 +61,15 @@ int vfd_new(struct vfd_cache *cache, int dirfd, const char *name, int flags, mod
 /* No operation may be running. What was written and not synced is the caller's loss. NULL is fine. */
 void vfd_free(struct vfd *vfd);
 
-/* Opens if need be, runs the operation with its slot pinned, unpins, calls done on the core thread. */
+/*
+ * Opens if need be, runs the operation with its slot pinned, unpins, calls done on the core thread inside
+ * io_reap, never inside this call. Operations on one vfd start in the order of submission and then run side
+ * by side. When the file cannot be opened, all that wait for it fail with that error.
+ *
+ * IO_FDATASYNC answers 0 without a descriptor when the vfd has been open before and is closed now: then all
+ * that was written through it has been synced. A vfd that was never open is opened and synced in earnest.
+ * An IO_JOB counts as a write unless the file is opened O_RDONLY.
+ */
 void vfd_submit(struct vfd_op *op);
 
 /* Reads at once if that needs no waiting: -EAGAIN unless open and in the page cache. Bytes read, may be short. */
