@@ -1,0 +1,470 @@
+/*
+ * Tests of src/base but for the system calls: errors, arithmetic, paths, crc32c, arenas, log, ini.
+ */
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/ini.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "base/util.h"
+#include "unit.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <time.h>
+
+/* ---- err ---- */
+
+START_TEST(errmsg_keeps_the_first)
+{
+	struct errmsg e = {0};
+
+	ck_assert_int_eq(errmsg_set(&e, -EIO, "first: %d", 1), -EIO);
+	ck_assert_int_eq(errmsg_set(&e, -ENOMEM, "second"), -ENOMEM);
+	ck_assert_str_eq(errmsg_text(&e, -EIO), "first: 1");
+	ck_assert_int_eq(errmsg_set(NULL, -EIO, "nowhere"), -EIO);
+}
+END_TEST
+
+START_TEST(errmsg_falls_back_to_the_code)
+{
+	struct errmsg e = {0};
+
+	ck_assert_str_eq(errmsg_text(&e, -ENOENT), "No such file or directory");
+	ck_assert_str_eq(errmsg_text(NULL, -EUCLEAN), "damaged content");
+	ck_assert_str_eq(errmsg_text(NULL, -EBADMSG), "checksum does not match");
+	ck_assert_str_eq(errmsg_text(NULL, -99999), "unknown error");
+}
+END_TEST
+
+START_TEST(errmsg_cuts_long_text)
+{
+	struct errmsg e = {0};
+
+	errmsg_set(&e, 0, "%*s", 5000, "x");
+	ck_assert_uint_eq(strlen(e.text), sizeof(e.text) - 1);
+}
+END_TEST
+
+/* ---- util ---- */
+
+START_TEST(little_endian_access)
+{
+	uint8_t b[9] = {0};
+
+	put_le64(b + 1, UINT64_C(0x8877665544332211));
+	ck_assert_uint_eq(b[1], 0x11);
+	ck_assert_uint_eq(b[8], 0x88);
+	ck_assert_uint_eq(get_le16(b + 1), 0x2211);
+	ck_assert_uint_eq(get_le32(b + 5), 0x88776655);
+	ck_assert_uint_eq(get_le64(b + 1), UINT64_C(0x8877665544332211));
+}
+END_TEST
+
+START_TEST(rounding)
+{
+	ck_assert_uint_eq(round_up_u64(0, 8192), 0);
+	ck_assert_uint_eq(round_up_u64(1, 8192), 8192);
+	ck_assert_uint_eq(round_up_u64(8192, 8192), 8192);
+	ck_assert_uint_eq(round_down_u64(8191, 8192), 0);
+	ck_assert_uint_eq(round_down_u64(8193, 8192), 8192);
+}
+END_TEST
+
+START_TEST(closep_keeps_errno)
+{
+	int fd = dup(0);
+
+	errno = EXDEV;
+	util_closep(&fd);
+	ck_assert_int_eq(errno, EXDEV);
+	ck_assert_int_eq(fcntl(fd, F_GETFD), -1);
+	fd = -1;
+	errno = EXDEV;
+	util_closep(&fd);
+	ck_assert_int_eq(errno, EXDEV);
+}
+END_TEST
+
+START_TEST(take_leaves_nothing)
+{
+	_cleanup_free_ char *p = strdup("x");
+	char *q = TAKE_PTR(p);
+	int fd = 7;
+
+	ck_assert_ptr_null(p);
+	ck_assert_int_eq(TAKE_FD(fd), 7);
+	ck_assert_int_eq(fd, -1);
+	free(q);
+}
+END_TEST
+
+START_TEST(safe_paths)
+{
+	static const char *const good[] = {"a",	    "a/b", "base/1/1259_fsm.1", ".a", "..a",
+					   "a/...", "a b"};
+	static const char *const bad[] = {"",	  "/",	    "/a",    "a/",   "a//b",
+					  ".",	  "..",	    "./a",   "../a", "a/.",
+					  "a/..", "a/../b", "a/./b", "//",   "a/b/.."};
+
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
+		ck_assert_msg(path_is_safe(good[i]), "'%s'", good[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		ck_assert_msg(!path_is_safe(bad[i]), "'%s'", bad[i]);
+}
+END_TEST
+
+START_TEST(crc32c_vectors)
+{
+	uint8_t buf[32];
+
+	/* RFC 3720, B.4 */
+	memset(buf, 0, sizeof(buf));
+	ck_assert_uint_eq(crc32c(0, buf, 32), 0x8a9136aa);
+	memset(buf, 0xff, sizeof(buf));
+	ck_assert_uint_eq(crc32c(0, buf, 32), 0x62a8ab43);
+	for (unsigned i = 0; i < 32; i++)
+		buf[i] = (uint8_t)i;
+	ck_assert_uint_eq(crc32c(0, buf, 32), 0x46dd794e);
+	ck_assert_uint_eq(crc32c(0, "123456789", 9), 0xe3069283);
+	ck_assert_uint_eq(crc32c(0, "", 0), 0);
+	for (size_t cut = 0; cut <= 9; cut++)
+		ck_assert_uint_eq(crc32c(crc32c(0, "123456789", cut), &"123456789"[cut], 9 - cut),
+				  0xe3069283);
+}
+END_TEST
+
+/* More than an int can count: pages of zeros that all are the same page of the kernel. */
+START_TEST(crc32c_of_more_than_int)
+{
+	const size_t len = ((size_t)1 << 31) + 12345;
+	uint8_t *p = mmap(NULL, len, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint32_t whole;
+
+	ck_assert_ptr_ne(p, MAP_FAILED);
+	whole = crc32c(0, p, len);
+	ck_assert_uint_eq(crc32c(crc32c(0, p, len / 2), p + len / 2, len - len / 2), whole);
+	munmap(p, len);
+}
+END_TEST
+
+/* ---- arena ---- */
+
+START_TEST(arena_memory_is_zeroed_and_aligned)
+{
+	static const size_t sizes[] = {0, 1, 7, 16, 100, 1023, 1024, 1025, 4096, 100000, 300000};
+	struct arena *a;
+	char *last = NULL;
+
+	ck_assert_int_eq(arena_new(&a), 0);
+	for (unsigned i = 0; i < 2000; i++) {
+		size_t size = sizes[i % ARRAY_SIZE(sizes)];
+		char *p = arena_alloc(a, size);
+
+		ck_assert_ptr_nonnull(p);
+		ck_assert_ptr_ne(p, last);
+		ck_assert_uint_eq((uintptr_t)p % 16, 0);
+		for (size_t k = 0; k < size; k += 97)
+			ck_assert_int_eq(p[k], 0);
+		memset(p, 0xa5, size);
+		last = p;
+	}
+	arena_free(a);
+	arena_free(NULL);
+}
+END_TEST
+
+START_TEST(arena_strings_stay)
+{
+	char *strings[5000];
+	struct arena *a;
+	char text[64];
+
+	ck_assert_int_eq(arena_new(&a), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(strings); i++) {
+		int len = snprintf(text, sizeof(text), "base/%u/%u", i, i * 7919);
+
+		strings[i] = arena_strndup(a, text, (size_t)len);
+		ck_assert_ptr_nonnull(strings[i]);
+		if (i % 3 == 0)
+			memset(arena_alloc(a, i % 40), 0xff, i % 40);
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(strings); i++) {
+		snprintf(text, sizeof(text), "base/%u/%u", i, i * 7919);
+		ck_assert_str_eq(strings[i], text);
+	}
+	ck_assert_str_eq(arena_strndup(a, "abc", 2), "ab");
+	ck_assert_str_eq(arena_strndup(a, "abc", 0), "");
+	arena_free(a);
+}
+END_TEST
+
+START_TEST(arena_wastes_little)
+{
+	struct arena *a;
+	uint64_t taken = 0;
+
+	ck_assert_int_eq(arena_new(&a), 0);
+	for (unsigned i = 0; i < 100000; i++) {
+		ck_assert_ptr_nonnull(arena_strndup(a, "base/16384/2619_fsm", 19));
+		taken += 20;
+	}
+	ck_assert_uint_ge(arena_bytes(a), taken);
+	ck_assert_uint_le(arena_bytes(a), taken + taken / 8 + 256 * 1024);
+	arena_free(a);
+}
+END_TEST
+
+START_TEST(arena_refuses_absurd_sizes)
+{
+	struct arena *a;
+
+	ck_assert_int_eq(arena_new(&a), 0);
+	ck_assert_ptr_null(arena_alloc(a, SIZE_MAX));
+	ck_assert_ptr_null(arena_alloc(a, SIZE_MAX - 15));
+	ck_assert_ptr_null(arena_strndup(a, "x", SIZE_MAX));
+	ck_assert_ptr_nonnull(arena_alloc(a, 1));
+	arena_free(a);
+}
+END_TEST
+
+/* ---- log ---- */
+
+static char *read_text(const char *name)
+{
+	char *data;
+	size_t len;
+
+	ck_assert_int_eq(sys_read_file(unit_dir, name, 1 << 20, &data, &len), 0);
+	return data;
+}
+
+START_TEST(log_writes_lines_to_its_file)
+{
+	char *text;
+	struct stat st;
+
+	ck_assert_int_eq(log_open(unit_dir, "log"), 0);
+	log_error("one %d", 1);
+	log_warning("two\nlines");
+	log_debug("not at this level");
+	log_set_level(LOG_LEVEL_DEBUG);
+	errno = EXDEV;
+	log_debug("now %*s", 5000, "long");
+	ck_assert_int_eq(errno, EXDEV);
+
+	text = read_text("log");
+	ck_assert_ptr_nonnull(strstr(text, "Z error one 1\n"));
+	ck_assert_ptr_nonnull(strstr(text, "Z warning two lines\n"));
+	ck_assert_ptr_null(strstr(text, "not at this level"));
+	ck_assert_ptr_nonnull(strstr(text, "Z debug now "));
+	ck_assert_uint_lt(strlen(text), 2300);
+	ck_assert_int_eq(text[strlen(text) - 1], '\n');
+	free(text);
+	ck_assert_int_eq(fstatat(unit_dir, "log", &st, 0), 0);
+	ck_assert_uint_eq(st.st_mode & 0777, 0600);
+}
+END_TEST
+
+START_TEST(log_reopens_after_rotation)
+{
+	char *text;
+
+	ck_assert_int_eq(log_reopen(), 0);
+	ck_assert_int_eq(log_open(unit_dir, "log"), 0);
+	log_notice("before");
+	ck_assert_int_eq(renameat(unit_dir, "log", unit_dir, "log.1"), 0);
+	log_notice("still the old file");
+	ck_assert_int_eq(log_reopen(), 0);
+	log_notice("after");
+	text = read_text("log");
+	ck_assert_ptr_null(strstr(text, "before"));
+	ck_assert_ptr_nonnull(strstr(text, "after"));
+	free(text);
+	text = read_text("log.1");
+	ck_assert_ptr_nonnull(strstr(text, "still the old file"));
+	free(text);
+
+	/* Another place; the first file is left as it is. */
+	ck_assert_int_eq(log_open(unit_dir, "other"), 0);
+	log_notice("elsewhere");
+	text = read_text("other");
+	ck_assert_ptr_nonnull(strstr(text, "elsewhere"));
+	free(text);
+	ck_assert_int_eq(log_open(unit_dir, "missing/log"), -ENOENT);
+	ck_assert_int_eq(log_open(-5, "log"), -EBADF);
+}
+END_TEST
+
+START_TEST(log_goes_to_stderr_first)
+{
+	char text[64] = "";
+	int pipe_fds[2];
+
+	ck_assert_int_eq(pipe(pipe_fds), 0);
+	ck_assert_int_ge(dup2(pipe_fds[1], STDERR_FILENO), 0);
+	log_notice("hello");
+	ck_assert_int_gt(read(pipe_fds[0], text, sizeof(text) - 1), 0);
+	ck_assert_str_eq(text, "pgoverlay: hello\n");
+}
+END_TEST
+
+static void *log_many(void *arg)
+{
+	for (unsigned i = 0; i < 500; i++)
+		log_notice("%*s", 100, (const char *)arg);
+	return NULL;
+}
+
+START_TEST(log_lines_of_threads_do_not_mix)
+{
+	pthread_t threads[4];
+	unsigned lines = 0;
+	char *text;
+
+	ck_assert_int_eq(log_open(unit_dir, "log"), 0);
+	for (unsigned i = 0; i < 4; i++)
+		ck_assert_int_eq(
+			pthread_create(&threads[i], NULL, log_many, (void *)(uintptr_t) "end"), 0);
+	for (unsigned i = 0; i < 20; i++)
+		ck_assert_int_eq(log_reopen(), 0);
+	for (unsigned i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	text = read_text("log");
+	for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+		ck_assert_uint_eq(strlen(line), strlen("2026-01-01T00:00:00.000Z notice ") + 100);
+		lines++;
+	}
+	ck_assert_uint_eq(lines, 2000);
+	free(text);
+}
+END_TEST
+
+/* ---- ini ---- */
+
+struct pairs {
+	char text[65536];
+	int stop;
+};
+
+static int collect(void *ctx, const char *key, const char *value)
+{
+	struct pairs *p = ctx;
+	size_t len = strlen(p->text);
+
+	if (p->stop != 0)
+		return p->stop;
+	snprintf(p->text + len, sizeof(p->text) - len, "%s=%s;", key, value);
+	return 0;
+}
+
+static const struct {
+	const char *in, *out;
+	int rc;
+} ini_cases[] = {
+	{"", "", 0},
+	{"\n\n  \n\t\n", "", 0},
+	{"# only a comment", "", 0},
+	{"   # x = y\n", "", 0},
+	{"a = b", "a=b;", 0},
+	{"a=b\nc=d\n", "a=b;c=d;", 0},
+	{"  Backup_Mode =   FULL   # which\r\n", "backup-mode=FULL;", 0},
+	{"primary_conninfo = 'user=x host=y'\n", "primary-conninfo=user=x host=y;", 0},
+	{"start time = '2026-01-01 10:00:00+00'", "start-time=2026-01-01 10:00:00+00;", 0},
+	{"a =\nb = ''\n", "a=;b=;", 0},
+	{"a = b = c", "a=b = c;", 0},
+	{"a = 'it''s'", "a=it's;", 0},
+	{"a = ''''", "a=';", 0},
+	{"a = 'it's'", "a=it's;", 0},
+	{"a = 'x' # it's fine", "a=x;", 0},
+	{"a = 'x' y' # z", "a=x' y;", 0},
+	{"a = '#no comment'", "a=#no comment;", 0},
+	{"a = '  kept  '", "a=  kept  ;", 0},
+	{"a = o'clock", "a=o'clock;", 0},
+	{"a = 'open", "", -EUCLEAN},
+	{"a = '", "", -EUCLEAN},
+	{"a = '''", "a=';", 0},
+	{"x = 1\nno pair\n", "x=1;", -EUCLEAN},
+	{"= 1", "", -EUCLEAN},
+	{"key # = 1", "", -EUCLEAN},
+	{"'key' = 1", "", -EUCLEAN},
+};
+
+START_TEST(ini_forms)
+{
+	struct pairs p = {0};
+	struct errmsg e = {0};
+
+	ck_assert_int_eq(ini_parse(ini_cases[_i].in, strlen(ini_cases[_i].in), collect, &p, &e),
+			 ini_cases[_i].rc);
+	ck_assert_str_eq(p.text, ini_cases[_i].out);
+	ck_assert_int_eq(e.text[0] != '\0', ini_cases[_i].rc != 0);
+}
+END_TEST
+
+START_TEST(ini_says_which_line)
+{
+	struct pairs p = {0};
+	struct errmsg e = {0};
+
+	ck_assert_int_eq(ini_parse("a=1\n\nb\n", 7, collect, &p, &e), -EUCLEAN);
+	ck_assert_str_eq(e.text, "line 3: no \"key = value\"");
+}
+END_TEST
+
+START_TEST(ini_stops_where_told)
+{
+	struct pairs p = {.stop = 42};
+
+	ck_assert_int_eq(ini_parse("a=1\nb=2\n", 8, collect, &p, NULL), 42);
+	ck_assert_str_eq(p.text, "");
+}
+END_TEST
+
+START_TEST(ini_bounds_lines)
+{
+	struct pairs p = {0};
+	char line[INI_LINE_MAX + 2];
+
+	memset(line, 'v', sizeof(line));
+	memcpy(line, "a=", 2);
+	ck_assert_int_eq(ini_parse(line, INI_LINE_MAX, collect, &p, NULL), 0);
+	ck_assert_uint_eq(strlen(p.text), INI_LINE_MAX + 1);
+	ck_assert_int_eq(ini_parse(line, INI_LINE_MAX + 1, collect, &p, NULL), -EUCLEAN);
+	ck_assert_int_eq(ini_parse("a=1\0b\n", 6, collect, &p, NULL), -EUCLEAN);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("base");
+	TCase *t = tcase_create("base");
+
+	tcase_add_checked_fixture(t, unit_setup, unit_teardown);
+	tcase_set_timeout(t, 60);
+	tcase_add_test(t, errmsg_keeps_the_first);
+	tcase_add_test(t, errmsg_falls_back_to_the_code);
+	tcase_add_test(t, errmsg_cuts_long_text);
+	tcase_add_test(t, little_endian_access);
+	tcase_add_test(t, rounding);
+	tcase_add_test(t, closep_keeps_errno);
+	tcase_add_test(t, take_leaves_nothing);
+	tcase_add_test(t, safe_paths);
+	tcase_add_test(t, crc32c_vectors);
+	tcase_add_test(t, crc32c_of_more_than_int);
+	tcase_add_test(t, arena_memory_is_zeroed_and_aligned);
+	tcase_add_test(t, arena_strings_stay);
+	tcase_add_test(t, arena_wastes_little);
+	tcase_add_test(t, arena_refuses_absurd_sizes);
+	tcase_add_test(t, log_writes_lines_to_its_file);
+	tcase_add_test(t, log_reopens_after_rotation);
+	tcase_add_test(t, log_goes_to_stderr_first);
+	tcase_add_test(t, log_lines_of_threads_do_not_mix);
+	tcase_add_loop_test(t, ini_forms, 0, ARRAY_SIZE(ini_cases));
+	tcase_add_test(t, ini_says_which_line);
+	tcase_add_test(t, ini_stops_where_told);
+	tcase_add_test(t, ini_bounds_lines);
+	suite_add_tcase(s, t);
+	return unit_run(s);
+}
