@@ -8,7 +8,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/resource.h>
@@ -107,59 +106,6 @@ ssize_t __wrap_preadv64v2(int fd, const struct iovec *iov, int iovcnt, off_t off
 	return __real_preadv64v2(fd, iov, iovcnt, off, flags);
 }
 
-/* ---- the hook ---- */
-
-static struct {
-	enum sys_call calls[256];
-	int64_t results[256];
-	unsigned before, after;
-	unsigned fail_at; /* this call, counted from 1, fails; 0: none */
-	int fail_rc;
-} seen;
-
-static int seen_before(void *ctx, const struct sys_event *event)
-{
-	ck_assert_ptr_eq(ctx, &seen);
-	ck_assert_uint_lt(seen.before, ARRAY_SIZE(seen.calls));
-	seen.calls[seen.before++] = event->call;
-	return seen.before == seen.fail_at ? seen.fail_rc : 0;
-}
-
-static void seen_after(void *ctx, const struct sys_event *event, int64_t result)
-{
-	seen.results[seen.after++] = result;
-}
-
-static const struct sys_hook seen_hook = {seen_before, seen_after, &seen};
-
-static void start_seeing(unsigned fail_at, int fail_rc)
-{
-	memset(&seen, 0, sizeof(seen));
-	seen.fail_at = fail_at;
-	seen.fail_rc = fail_rc;
-	sys_set_hook(&seen_hook);
-}
-
-static void put_file(const char *name, const char *text)
-{
-	int fd = sys_openat(unit_dir, name, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(sys_pwrite_full(fd, text, strlen(text), 0), 0);
-	ck_assert_int_eq(sys_close(fd), 0);
-}
-
-static void assert_file(const char *name, const char *text)
-{
-	char *data;
-	size_t len;
-
-	ck_assert_int_eq(sys_read_file(unit_dir, name, 4096, &data, &len), 0);
-	ck_assert_str_eq(data, text);
-	ck_assert_uint_eq(len, strlen(text));
-	free(data);
-}
-
 static int open_file(const char *name)
 {
 	int fd = sys_openat(unit_dir, name, O_RDWR | O_CREAT, 0600);
@@ -176,7 +122,7 @@ START_TEST(read_resumes)
 	struct iovec iov[] = {{a, 4}, {NULL, 0}, {b, 1}, {c, 8}};
 	int fd;
 
-	put_file("f", "0123456789");
+	unit_put_file("f", "0123456789");
 	fd = open_file("f");
 	SCRIPT(-EINTR, 3, 1, -EINTR, -EINTR, 3, PASS);
 	ck_assert_int_eq(sys_preadv_full(fd, iov, 4, 1), 9);
@@ -188,12 +134,45 @@ START_TEST(read_resumes)
 }
 END_TEST
 
+static int count_call(void *ctx, const struct sys_event *event)
+{
+	++*(unsigned *)ctx;
+	return 0;
+}
+
+static void check_result(void *ctx, const struct sys_event *event, int64_t result)
+{
+	++*(unsigned *)ctx;
+	ck_assert_int_eq(result, 4);
+}
+
+START_TEST(hook_runs_once_however_often_a_call_resumes)
+{
+	unsigned halves = 0;
+	struct sys_hook hook = {count_call, check_result, &halves};
+	char buf[4];
+	int fd;
+
+	unit_put_file("f", "0123");
+	fd = open_file("f");
+	sys_set_hook(&hook);
+	SCRIPT(1, -EINTR, 1, PASS);
+	ck_assert_int_eq(sys_pread_full(fd, buf, 4, 0), 4);
+	ck_assert_uint_eq(halves, 2);
+	SCRIPT(1, -EINTR, 2, PASS);
+	ck_assert_int_eq(sys_pwrite_full(fd, buf, 4, 0), 0);
+	ck_assert_uint_eq(halves, 4);
+	sys_set_hook(NULL);
+	sys_close(fd);
+}
+END_TEST
+
 START_TEST(read_reports_errors_and_ends)
 {
 	char buf[16];
 	int fd;
 
-	put_file("f", "0123");
+	unit_put_file("f", "0123");
 	fd = open_file("f");
 	SCRIPT(2, -EIO);
 	ck_assert_int_eq(sys_pread_full(fd, buf, 4, 0), -EIO);
@@ -214,12 +193,12 @@ START_TEST(write_resumes)
 	struct iovec iov[] = {{a, 4}, {b, 1}, {NULL, 0}, {c, 3}};
 	int fd;
 
-	put_file("f", "..");
+	unit_put_file("f", "..");
 	fd = open_file("f");
 	SCRIPT(1, -EINTR, 3, 2, PASS);
 	ck_assert_int_eq(sys_pwritev_full(fd, iov, 4, 2), 0);
 	ck_assert_uint_eq(calls, 5);
-	assert_file("f", "..abcdefgh");
+	unit_assert_file("f", "..abcdefgh");
 	sys_close(fd);
 }
 END_TEST
@@ -249,7 +228,7 @@ START_TEST(write_meets_a_real_limit)
 	signal(SIGXFSZ, SIG_IGN);
 	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
 	ck_assert_int_eq(sys_pwrite_full(fd, "0123456789", 10, 0), -EFBIG);
-	assert_file("f", "01234");
+	unit_assert_file("f", "01234");
 	sys_close(fd);
 }
 END_TEST
@@ -280,7 +259,7 @@ START_TEST(nowait_never_waits)
 	struct iovec iov = {buf, sizeof(buf)};
 	int fd;
 
-	put_file("f", "0123");
+	unit_put_file("f", "0123");
 	fd = open_file("f");
 	SCRIPT(-EINTR, PASS);
 	ck_assert_int_eq(sys_preadv_nowait(fd, &iov, 1, 1), 3);
@@ -336,7 +315,7 @@ START_TEST(names_and_attributes)
 	struct stat st;
 	int fd;
 
-	put_file("f", "0123456789");
+	unit_put_file("f", "0123456789");
 	fd = open_file("f");
 	ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
 	ck_assert_int_eq(sys_ftruncate(fd, 4), 0);
@@ -387,7 +366,7 @@ START_TEST(beneath_stays_beneath)
 	};
 
 	ck_assert_int_eq(sys_mkdirat(unit_dir, "d", 0700), 0);
-	put_file("d/f", "x");
+	unit_put_file("d/f", "x");
 	ck_assert_int_eq(symlinkat("d/f", unit_dir, "link"), 0);
 	ck_assert_int_eq(symlinkat("d", unit_dir, "dlink"), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -415,12 +394,12 @@ START_TEST(readdir_lists_names)
 {
 	char text[64] = "";
 
-	put_file("f1", "");
+	unit_put_file("f1", "");
 	ck_assert_int_eq(sys_mkdirat(unit_dir, "d1", 0700), 0);
 	ck_assert_int_eq(sys_readdir(unit_dir, ".", list_names, text), 0);
 	ck_assert(strcmp(text, "f1d1") == 0 || strcmp(text, "d1f1") == 0);
-	put_file("f2", "");
-	put_file("f3", "");
+	unit_put_file("f2", "");
+	unit_put_file("f3", "");
 	text[0] = '\0';
 	ck_assert_int_eq(sys_readdir(unit_dir, ".", list_names, text), 99);
 	ck_assert_uint_eq(strlen(text), 6);
@@ -439,9 +418,9 @@ START_TEST(read_file_bounds)
 	char *data = NULL;
 	size_t len = 77;
 
-	put_file("f", "0123456789");
-	put_file("empty", "");
-	assert_file("empty", "");
+	unit_put_file("f", "0123456789");
+	unit_put_file("empty", "");
+	unit_assert_file("empty", "");
 	ck_assert_int_eq(sys_read_file(unit_dir, "f", 10, &data, &len), 0);
 	ck_assert_uint_eq(len, 10);
 	ck_assert_str_eq(data, "0123456789");
@@ -474,226 +453,6 @@ START_TEST(read_file_without_a_size)
 }
 END_TEST
 
-static const enum sys_call replace_calls[] = {
-	SYS_CALL_OPEN,	 SYS_CALL_WRITE, SYS_CALL_FSYNC, SYS_CALL_CLOSE,
-	SYS_CALL_RENAME, SYS_CALL_OPEN,	 SYS_CALL_FSYNC, SYS_CALL_CLOSE,
-};
-
-START_TEST(replace_file_in_order)
-{
-	struct stat st;
-
-	put_file("f", "old and longer");
-	put_file("f.tmp", "left over from a crash, and longer still");
-	start_seeing(0, 0);
-	ck_assert_int_eq(sys_replace_file(unit_dir, "f", "new", 3, 0600), 0);
-	sys_set_hook(NULL);
-	ck_assert_uint_eq(seen.before, ARRAY_SIZE(replace_calls));
-	ck_assert_mem_eq(seen.calls, replace_calls, sizeof(replace_calls));
-	assert_file("f", "new");
-	ck_assert_int_eq(sys_fstatat(unit_dir, "f.tmp", &st, 0), -ENOENT);
-
-	ck_assert_int_eq(sys_mkdirat(unit_dir, "d", 0700), 0);
-	ck_assert_int_eq(sys_replace_file(unit_dir, "d/g", "", 0, 0640), 0);
-	assert_file("d/g", "");
-	ck_assert_int_eq(sys_fstatat(unit_dir, "d/g", &st, 0), 0);
-	ck_assert_uint_eq(st.st_mode & 0777, 0640);
-	ck_assert_int_eq(sys_replace_file(unit_dir, "x/g", "", 0, 0600), -ENOENT);
-}
-END_TEST
-
-/* Each call fails in turn: the old or the new content is there, nothing in between, and nothing is
- * left. */
-START_TEST(replace_file_fails_clean)
-{
-	unsigned n = (unsigned)_i + 1;
-	struct stat st;
-
-	put_file("f", "old");
-	start_seeing(n, -EIO);
-	ck_assert_int_eq(sys_replace_file(unit_dir, "f", "new", 3, 0600),
-			 n == ARRAY_SIZE(replace_calls) ? 0 : -EIO);
-	sys_set_hook(NULL);
-	/* From the opening of the directory on the name is there, only perhaps not durable. */
-	assert_file("f", n <= 5 ? "old" : "new");
-	ck_assert_int_eq(sys_fstatat(unit_dir, "f.tmp", &st, 0), -ENOENT);
-}
-END_TEST
-
-/* ---- hook and counters ---- */
-
-START_TEST(hook_sees_one_call_once)
-{
-	char buf[8];
-	int fd;
-
-	put_file("f", "0123");
-	start_seeing(0, 0);
-	fd = open_file("f");
-	SCRIPT(1, -EINTR, 1, PASS);
-	ck_assert_int_eq(sys_pread_full(fd, buf, 4, 0), 4);
-	SCRIPT(1, PASS);
-	ck_assert_int_eq(sys_pwrite_full(fd, "ab", 2, 0), 0);
-	ck_assert_int_eq(sys_fsync(-1), -EBADF);
-	sys_close(fd);
-	ck_assert_uint_eq(seen.before, 5);
-	ck_assert_uint_eq(seen.after, 5);
-	ck_assert_int_eq(seen.results[0], fd);
-	ck_assert_int_eq(seen.results[1], 4);
-	ck_assert_int_eq(seen.results[2], 2);
-	ck_assert_int_eq(seen.results[3], -EBADF);
-	ck_assert_int_eq(seen.results[4], 0);
-	sys_set_hook(NULL);
-}
-END_TEST
-
-/* Every wrapper once, as far as it can do without an argument that works. */
-static int64_t call_one(enum sys_call call, int fd)
-{
-	struct iovec iov = {NULL, 0};
-	struct statvfs vfs;
-	struct stat st;
-	char c = 'x';
-
-	switch (call) {
-	case SYS_CALL_OPEN:
-		return sys_openat(unit_dir, "f", O_RDONLY, 0);
-	case SYS_CALL_CLOSE:
-		return sys_close(fd);
-	case SYS_CALL_READ:
-		return sys_pread_full(fd, &c, 1, 0);
-	case SYS_CALL_WRITE:
-		return sys_pwrite_full(fd, &c, 1, 0);
-	case SYS_CALL_FSYNC:
-		return sys_fsync(fd);
-	case SYS_CALL_FDATASYNC:
-		return sys_fdatasync(fd);
-	case SYS_CALL_FALLOCATE:
-		return sys_fallocate(fd, 0, 0, 1);
-	case SYS_CALL_TRUNCATE:
-		return sys_ftruncate(fd, 0);
-	case SYS_CALL_RENAME:
-		return sys_renameat(unit_dir, "f", unit_dir, "f");
-	case SYS_CALL_UNLINK:
-		return sys_unlinkat(unit_dir, "f", 0);
-	case SYS_CALL_MKDIR:
-		return sys_mkdirat(unit_dir, "d", 0700);
-	case SYS_CALL_STAT:
-		return sys_fstat(fd, &st);
-	case SYS_CALL_READDIR:
-		return sys_readdir(unit_dir, ".", NULL, NULL);
-	case SYS_CALL_LOCK:
-		return sys_flock(fd, LOCK_SH);
-	case SYS_CALL_STATVFS:
-		return sys_fstatvfs(fd, &vfs);
-	case SYS_CALL_MAX_:
-		break;
-	}
-	return sys_preadv_nowait(fd, &iov, 1, 0);
-}
-
-START_TEST(hook_fails_each_call)
-{
-	enum sys_call call = (enum sys_call)_i;
-	uint64_t count;
-	struct stat st;
-	int fd;
-
-	put_file("f", "0123");
-	fd = open_file("f");
-	count = sys_call_count(call);
-	start_seeing(1, -EDQUOT);
-	ck_assert_int_eq(call_one(call, fd), -EDQUOT);
-	ck_assert_uint_eq(seen.after, seen.before - 1);
-	ck_assert_int_eq(seen.calls[0], call == SYS_CALL_MAX_ ? SYS_CALL_READ : call);
-	sys_set_hook(NULL);
-
-	/* Nothing of it happened. */
-	assert_file("f", "0123");
-	ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
-	ck_assert_int_eq(sys_fstatat(unit_dir, "d", &st, 0), -ENOENT);
-	if (call < SYS_CALL_MAX_)
-		ck_assert_uint_gt(sys_call_count(call), count);
-	ck_assert_int_eq(sys_close(fd), 0);
-}
-END_TEST
-
-START_TEST(hook_fails_open_beneath)
-{
-	start_seeing(1, -EMFILE);
-	ck_assert_int_eq(sys_open_beneath(unit_dir, "f", O_RDONLY), -EMFILE);
-	sys_set_hook(NULL);
-}
-END_TEST
-
-START_TEST(hook_with_one_half)
-{
-	static const struct sys_hook none = {NULL, NULL, NULL};
-	struct sys_event ev = {.call = SYS_CALL_WRITE, .fd = 3};
-
-	sys_set_hook(&none);
-	put_file("f", "x");
-	ck_assert_int_eq(sys_hook_before(&ev), 0);
-	sys_hook_after(&ev, 1);
-	start_seeing(2, -EIO);
-	ck_assert_int_eq(sys_hook_before(&ev), 0);
-	sys_hook_after(&ev, 17);
-	ck_assert_int_eq(sys_hook_before(&ev), -EIO);
-	ck_assert_uint_eq(seen.before, 2);
-	ck_assert_int_eq(seen.results[0], 17);
-	sys_set_hook(NULL);
-}
-END_TEST
-
-static void *count_stats(void *arg)
-{
-	struct stat st;
-
-	for (unsigned i = 0; i < 10000; i++)
-		(void)sys_fstat(unit_dir, &st);
-	return NULL;
-}
-
-START_TEST(counters_of_threads_add_up)
-{
-	uint64_t before = sys_call_count(SYS_CALL_STAT);
-	pthread_t threads[4];
-
-	for (unsigned i = 0; i < 4; i++)
-		ck_assert_int_eq(pthread_create(&threads[i], NULL, count_stats, NULL), 0);
-	for (unsigned i = 0; i < 4; i++)
-		pthread_join(threads[i], NULL);
-	ck_assert_uint_eq(sys_call_count(SYS_CALL_STAT) - before, 40000);
-	ck_assert_uint_eq(sys_call_count(SYS_CALL_MAX_), 0);
-}
-END_TEST
-
-START_TEST(calls_have_names)
-{
-	for (int i = 0; i < SYS_CALL_MAX_; i++)
-		ck_assert_str_ne(sys_call_name((enum sys_call)i), "?");
-	ck_assert_str_eq(sys_call_name(SYS_CALL_FDATASYNC), "fdatasync");
-	ck_assert_str_eq(sys_call_name(SYS_CALL_MAX_), "?");
-}
-END_TEST
-
-START_TEST(append_is_nobodys_call)
-{
-	int fd = sys_openat(unit_dir, "log", O_WRONLY | O_APPEND | O_CREAT, 0600);
-	uint64_t before = sys_call_count(SYS_CALL_WRITE);
-
-	start_seeing(1, -EIO);
-	sys_append(fd, "one\n", 4);
-	sys_append(fd, "two\n", 4);
-	sys_append(-1, "x", 1);
-	sys_set_hook(NULL);
-	ck_assert_uint_eq(seen.before, 0);
-	ck_assert_uint_eq(sys_call_count(SYS_CALL_WRITE), before);
-	assert_file("log", "one\ntwo\n");
-	sys_close(fd);
-}
-END_TEST
-
 int main(void)
 {
 	Suite *s = suite_create("sys");
@@ -702,6 +461,7 @@ int main(void)
 	tcase_add_checked_fixture(t, unit_setup, unit_teardown);
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, read_resumes);
+	tcase_add_test(t, hook_runs_once_however_often_a_call_resumes);
 	tcase_add_test(t, read_reports_errors_and_ends);
 	tcase_add_test(t, write_resumes);
 	tcase_add_test(t, write_reports_errors);
@@ -716,15 +476,6 @@ int main(void)
 	tcase_add_test(t, readdir_lists_names);
 	tcase_add_test(t, read_file_bounds);
 	tcase_add_test(t, read_file_without_a_size);
-	tcase_add_test(t, replace_file_in_order);
-	tcase_add_loop_test(t, replace_file_fails_clean, 0, ARRAY_SIZE(replace_calls));
-	tcase_add_test(t, hook_sees_one_call_once);
-	tcase_add_loop_test(t, hook_fails_each_call, 0, SYS_CALL_MAX_ + 1);
-	tcase_add_test(t, hook_fails_open_beneath);
-	tcase_add_test(t, hook_with_one_half);
-	tcase_add_test(t, counters_of_threads_add_up);
-	tcase_add_test(t, calls_have_names);
-	tcase_add_test(t, append_is_nobodys_call);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }

@@ -3,6 +3,8 @@
  */
 #include "unit.h"
 
+#include <string.h>
+
 int unit_dir = -1;
 char unit_path[256];
 
@@ -49,6 +51,29 @@ unsigned char *unit_data(const char *name, size_t *ret_len)
 	fclose(f);
 	*ret_len = (size_t)len;
 	return data;
+}
+
+void unit_put_file(const char *name, const char *text)
+{
+	int fd = openat(unit_dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	ck_assert_int_eq(close(fd), 0);
+}
+
+void unit_assert_file(const char *name, const char *text)
+{
+	char data[4096];
+	int fd = openat(unit_dir, name, O_RDONLY | O_CLOEXEC);
+	ssize_t len;
+
+	ck_assert_int_ge(fd, 0);
+	len = read(fd, data, sizeof(data) - 1);
+	ck_assert_int_ge(len, 0);
+	data[len] = '\0';
+	ck_assert_str_eq(data, text);
+	ck_assert_int_eq(close(fd), 0);
 }
 
 unsigned unit_random(unsigned long long *state)

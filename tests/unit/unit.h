@@ -21,6 +21,10 @@ extern char unit_path[256]; /* its absolute path */
 void unit_setup(void);
 void unit_teardown(void);
 
+/* Writes and compares small text files in the directory, not through what is tested. */
+void unit_put_file(const char *name, const char *text);
+void unit_assert_file(const char *name, const char *text);
+
 /* The bytes of tests/unit/data/<name>, malloc'ed. Fails the test if it cannot be read. */
 unsigned char *unit_data(const char *name, size_t *ret_len);
 
