@@ -1,0 +1,229 @@
+/*
+ * fuse/fuse_internal.h: what the files of this room share.
+ *
+ * A request comes in on a receive buffer and becomes a struct request (request.c). An operation
+ * (ops_*.c) starts what it needs of the overlay and answers in a done callback, once. A node
+ * (node.c) counts the kernel's references to a file. loop.c waits, control.c and status.c talk to
+ * other commands.
+ */
+#ifndef FUSE_INTERNAL_H
+#define FUSE_INTERNAL_H
+
+#include "fuse/session.h"
+
+#include <fuse_lowlevel.h>
+
+/* The mount is the only writer: what the kernel knows stays true until it changes it itself. */
+#define CACHE_SECONDS	  86400.0
+#define REQUEST_MAX_WRITE (1u << 20)
+#define RECEIVE_BUFFERS	  64
+#define REQUESTS_MAX	  1024
+#define COMMIT_SECONDS	  5
+#define STUCK_SECONDS	  30
+
+enum request_type {
+	REQUEST_LOOKUP,
+	REQUEST_GETATTR,
+	REQUEST_SETATTR,
+	REQUEST_READLINK,
+	REQUEST_MKNOD,
+	REQUEST_MKDIR,
+	REQUEST_UNLINK,
+	REQUEST_RMDIR,
+	REQUEST_SYMLINK,
+	REQUEST_RENAME,
+	REQUEST_LINK,
+	REQUEST_OPEN,
+	REQUEST_CREATE,
+	REQUEST_READ,
+	REQUEST_WRITE,
+	REQUEST_RELEASE,
+	REQUEST_FSYNC,
+	REQUEST_OPENDIR,
+	REQUEST_READDIR,
+	REQUEST_READDIRPLUS,
+	REQUEST_RELEASEDIR,
+	REQUEST_FSYNCDIR,
+	REQUEST_STATFS,
+	REQUEST_ACCESS,
+	REQUEST_FALLOCATE,
+	REQUEST_FORGET,
+	REQUEST_MAX_
+};
+
+struct receive_buffer {
+	struct fuse_buf buf;
+	struct receive_buffer *next;
+};
+
+/* A file the kernel knows: freed when it forgets it. */
+struct node {
+	struct file *file; /* holds a reference */
+	uint64_t lookups;
+	struct node *prev, *next;
+};
+
+/* Arguments of a request on names: strings lie in the receive buffer, in the request's own memory
+ * once it is parked. */
+struct name_args {
+	const char *name, *name2;
+	char *own_name, *own_name2, *own_target;
+	struct overlay_create what;
+	unsigned flags;
+};
+
+struct request {
+	struct session *session;
+	fuse_req_t fuse;
+	enum request_type type;
+	uint64_t begun;			 /* ns, monotonic */
+	struct file *file;		 /* referenced; directory of requests on names */
+	struct file *file2;		 /* referenced; NULL unless used */
+	struct file *result;		 /* referenced; what the reply tells of */
+	struct receive_buffer *buffer;	 /* the data of a write lies here */
+	int (*run)(struct request *req); /* what a parked request does again */
+	struct diff_room_wait room;
+	struct name_args names;
+	struct fuse_file_info fi;
+	struct diff_attr attr; /* setattr */
+	unsigned set;
+	bool warned; /* was reported as stuck */
+	union {
+		struct overlay_wait wait;
+		struct overlay_read read;
+		struct overlay_write write;
+		struct overlay_resize resize;
+		struct overlay_sync sync;
+	} op;
+	struct request *prev, *next; /* in flight, oldest first; or the free list */
+};
+
+struct request_stats {
+	uint64_t count[REQUEST_MAX_], errors[REQUEST_MAX_], ns[REQUEST_MAX_];
+	uint64_t read_bytes, write_bytes;
+};
+
+/* Something the loop waits for. */
+struct loop_source {
+	int fd;
+	void (*ready)(struct loop_source *source, unsigned events);
+};
+
+struct control; /* control.c */
+
+enum session_end {
+	SESSION_RUNS,
+	SESSION_UNMOUNTED, /* the kernel says that the mount is gone */
+	SESSION_STOPPED,   /* a signal, or the control socket with force: unmount lazily */
+};
+
+struct session {
+	struct fuse_session *fuse;
+	struct session_options options;
+	char *store;
+	char *mountpoint;
+	struct session_parts parts;
+	char *facts;
+	struct overlay *ov;
+	struct session_pipe pipe;
+	bool mounted;
+	bool initialised; /* INIT was answered */
+	bool told;	  /* parts.serving was called */
+	enum session_end end;
+
+	struct node *nodes;
+	uint64_t node_count;
+	struct request *oldest, *newest, *free_requests;
+	uint64_t in_flight, free_count;
+	struct receive_buffer *receiving, *free_buffers;
+	unsigned buffer_count;
+	uint64_t parked, held_back;
+	struct request_stats stats;
+	void *dir_buffer;
+	size_t dir_size;
+
+	int epoll_fd;
+	bool fuse_polled; /* epoll looks at /dev/fuse */
+	bool fuse_ready;  /* there may be requests to read */
+	struct loop_source fuse_source, engine_source, timer_source, signal_source, helper_source;
+	struct control *control;
+	struct overlay_sync timer_sync;
+	bool timer_sync_runs;
+	int timer_result; /* of the last commit, so that an error is logged once */
+};
+
+/* ---- request.c ---- */
+
+/* file (or NULL) is referenced for the life of the request. NULL: out of memory, already answered.
+ */
+struct request *request_new(fuse_req_t fuse, enum request_type type, struct file *file);
+/* The same for the file of a node; answers -ESTALE itself where there is none. */
+struct request *request_for(fuse_req_t fuse, enum request_type type, fuse_ino_t ino);
+/* Answers with an error or, for rc 0, with success; and frees. */
+void request_reply(struct request *req, int rc);
+/* Was answered by the caller: counts it, frees. rc is for the statistics. */
+void request_done(struct request *req, int rc);
+/* Replies with entry or attributes of req->result behind the barrier; takes one more lookup of its
+ * node. */
+void request_reply_entry(struct request *req);
+void request_reply_attr(struct request *req);
+/* Runs run(req); where the journal has no room waits for it and runs it again. run answers unless
+ * it returns non-zero. */
+void request_run(struct request *req, int (*run)(struct request *req));
+/* -errno of the overlay as the positive errno of a reply; the one place where they are turned. */
+int request_errno(int rc);
+void request_free_all(struct session *session);
+/* Logs requests that have waited long. */
+void request_log_stuck(struct session *session);
+const char *request_type_name(enum request_type type);
+uint64_t request_now(void);
+
+/* ---- node.c ---- */
+
+/* The file of a node id, NULL if the kernel should not know it. */
+struct file *node_find(struct session *session, fuse_ino_t ino);
+/* One more lookup: the kernel holds the file until it forgets it. */
+int node_get(struct session *session, struct file *file);
+void node_forget(struct session *session, fuse_ino_t ino, uint64_t lookups);
+int node_add_root(struct session *session);
+void node_free_all(struct session *session);
+
+/* ---- ops_*.c: each fills its part of the table ---- */
+
+void ops_name_fill(struct fuse_lowlevel_ops *ops);
+void ops_attr_fill(struct fuse_lowlevel_ops *ops);
+void ops_data_fill(struct fuse_lowlevel_ops *ops);
+void ops_dir_fill(struct fuse_lowlevel_ops *ops);
+void ops_sync_fill(struct fuse_lowlevel_ops *ops);
+/* The entry parameters of a file: 0, or -ENOMEM; counts one lookup. */
+int entry_fill(struct session *session, struct file *file, struct fuse_entry_param *ret);
+
+/* ---- loop.c ---- */
+
+int loop_open(struct session *session);
+void loop_close(struct session *session);
+int loop_add(struct session *session, struct loop_source *source);
+void loop_remove(struct session *session, struct loop_source *source);
+/* From now on wait until the source can be written. */
+int loop_want_write(struct session *session, struct loop_source *source);
+/* A receive buffer for the next request is there (made if the bound allows). */
+bool loop_take_buffer(struct session *session);
+void loop_put_buffer(struct session *session, struct receive_buffer *buffer);
+
+/* ---- control.c ---- */
+
+int control_open(struct session *session, int dirfd, struct errmsg *e);
+void control_close(struct session *session);
+/* Frees connections that have ended; outside of their own callbacks. */
+void control_sweep(struct session *session);
+/* The helper has answered an unmount. */
+void control_unmounted(struct session *session, int rc);
+/* The session has ended and rc is its last word: tells whoever asked for it. */
+void control_finish(struct session *session, int rc);
+
+/* ---- status.c ---- */
+
+char *status_json(struct session *session); /* malloc'ed */
+void status_reset(struct session *session);
+
+#endif

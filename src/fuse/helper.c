@@ -1,0 +1,230 @@
+/*
+ * The helper and the daemon talk over a pair of sockets that keeps messages apart. The helper
+ * sleeps in recv; when the daemon ends, however it ends, recv says so.
+ */
+#include "fuse/helper.h"
+
+#include "base/sys.h"
+#include "base/util.h"
+#include "fuse/mountinfo.h"
+#include "fuse/session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum helper_op {
+	HELPER_MOUNTED,
+	HELPER_READAHEAD,
+	HELPER_UNMOUNT,
+	HELPER_UNMOUNT_LAZY,
+	HELPER_DONE
+};
+
+struct helper_message {
+	enum helper_op op;
+	unsigned arg;
+};
+
+struct helper {
+	pid_t pid;
+	int fd;
+};
+
+/* ---- in the helper ---- */
+
+struct helper_state {
+	const struct helper_options *options;
+	struct mountinfo mount;
+	bool mounted;
+	bool orderly;
+};
+
+static bool is_ours(const struct helper_state *h)
+{
+	struct mountinfo now;
+
+	return h->mounted && mountinfo_find(h->options->mountpoint, &now) == 0 &&
+	       now.major == h->mount.major && now.minor == h->mount.minor &&
+	       strcmp(now.fstype, SESSION_FSTYPE) == 0;
+}
+
+static int unmount(struct helper_state *h, bool lazy)
+{
+	int rc;
+
+	if (!is_ours(h))
+		return 0;
+	rc = mountinfo_unmount(h->options->mountpoint, lazy);
+	if (rc == 0)
+		h->mounted = false;
+	return rc;
+}
+
+/* The kernel offers 128 KiB; only root may raise it, and a mount without it is slower, not wrong.
+ */
+static void set_readahead(const struct helper_state *h, unsigned kib)
+{
+	_cleanup_close_ int fd = -1;
+	char path[128], text[16];
+	int len;
+
+	(void)snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", h->mount.major,
+		       h->mount.minor);
+	fd = sys_openat(AT_FDCWD, path, O_WRONLY, 0);
+	if (fd < 0)
+		return;
+	len = snprintf(text, sizeof(text), "%u", kib);
+	(void)sys_pwrite_full(fd, text, (size_t)len, 0);
+}
+
+static void handle(struct helper_state *h, int fd, const struct helper_message *m)
+{
+	int rc;
+
+	switch (m->op) {
+	case HELPER_MOUNTED:
+		h->mounted = mountinfo_find(h->options->mountpoint, &h->mount) == 0;
+		break;
+	case HELPER_READAHEAD:
+		set_readahead(h, m->arg);
+		break;
+	case HELPER_UNMOUNT:
+	case HELPER_UNMOUNT_LAZY:
+		rc = unmount(h, m->op == HELPER_UNMOUNT_LAZY);
+		(void)send(fd, &rc, sizeof(rc), MSG_NOSIGNAL);
+		break;
+	case HELPER_DONE:
+		h->orderly = true;
+		break;
+	}
+}
+
+static void close_but(int a, int b)
+{
+	unsigned low = (unsigned)MIN(a, b), high = (unsigned)MAX(a, b);
+	int null = sys_openat(AT_FDCWD, "/dev/null", O_RDWR, 0);
+
+	for (int fd = 0; null >= 0 && fd < 3; fd++)
+		(void)dup2(null, fd);
+	if (b < 0)
+		low = high;
+	if (low > 3)
+		(void)close_range(3, low - 1, 0);
+	if (high > low + 1)
+		(void)close_range(low + 1, high - 1, 0);
+	(void)close_range(high + 1, ~0u, 0);
+}
+
+static void __attribute__((noreturn)) helper_main(int fd, const struct helper_options *options)
+{
+	struct helper_state h = {.options = options};
+	struct helper_message m;
+	ssize_t n;
+
+	(void)prctl(PR_SET_NAME, "pgoverlay-helpr");
+	(void)signal(SIGTERM, SIG_IGN);
+	(void)signal(SIGINT, SIG_IGN);
+	(void)signal(SIGHUP, SIG_IGN);
+	close_but(fd, options->keep_fd);
+	for (;;) {
+		n = recv(fd, &m, sizeof(m), 0);
+		if (n == (ssize_t)sizeof(m))
+			handle(&h, fd, &m);
+		else if (n >= 0 || errno != EINTR)
+			break;
+	}
+	(void)unmount(&h, true);
+	if (options->finish != NULL)
+		options->finish(options->ctx, h.orderly);
+	_exit(0);
+}
+
+/* ---- in the daemon ---- */
+
+int helper_start(const struct helper_options *options, struct errmsg *e, struct helper **ret)
+{
+	struct helper *helper = calloc(1, sizeof(*helper));
+	int fds[2];
+
+	if (helper == NULL)
+		return -ENOMEM;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0) {
+		free(helper);
+		return errmsg_set(e, -errno, "cannot make a socket pair: %s", strerror(errno));
+	}
+	helper->pid = fork();
+	if (helper->pid == 0)
+		helper_main(fds[1], options);
+	(void)sys_close(fds[1]);
+	if (helper->pid < 0) {
+		int rc = errmsg_set(e, -errno, "cannot fork: %s", strerror(errno));
+
+		(void)sys_close(fds[0]);
+		free(helper);
+		return rc;
+	}
+	helper->fd = fds[0];
+	*ret = helper;
+	return 0;
+}
+
+void helper_free(struct helper *helper)
+{
+	if (helper == NULL)
+		return;
+	(void)sys_close(helper->fd);
+	free(helper);
+}
+
+pid_t helper_pid(const struct helper *helper)
+{
+	return helper->pid;
+}
+
+int helper_fd(const struct helper *helper)
+{
+	return helper->fd;
+}
+
+static int tell(struct helper *helper, enum helper_op op, unsigned arg)
+{
+	const struct helper_message m = {.op = op, .arg = arg};
+
+	return send(helper->fd, &m, sizeof(m), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+int helper_mounted(struct helper *helper)
+{
+	return tell(helper, HELPER_MOUNTED, 0);
+}
+
+int helper_readahead(struct helper *helper, unsigned kib)
+{
+	return tell(helper, HELPER_READAHEAD, kib);
+}
+
+int helper_unmount(struct helper *helper, bool lazy)
+{
+	return tell(helper, lazy ? HELPER_UNMOUNT_LAZY : HELPER_UNMOUNT, 0);
+}
+
+int helper_done(struct helper *helper)
+{
+	return tell(helper, HELPER_DONE, 0);
+}
+
+int helper_answer(struct helper *helper, int *ret)
+{
+	ssize_t n = recv(helper->fd, ret, sizeof(*ret), MSG_DONTWAIT);
+
+	if (n == (ssize_t)sizeof(*ret))
+		return 0;
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return -EAGAIN;
+	return -EPIPE;
+}

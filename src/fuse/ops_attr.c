@@ -1,0 +1,149 @@
+/*
+ * Attributes. GETATTR is the most frequent request of all (PostgreSQL seeks to the end after each
+ * write): it is answered from memory, behind the barrier.
+ *
+ * set-user-id bits: the kernel is not told that we take care of them (HANDLE_KILLPRIV), so it sends
+ * the new mode itself.
+ */
+#include "fuse/fuse_internal.h"
+
+#include "base/util.h"
+
+#include <errno.h>
+#include <time.h>
+
+static void op_getattr(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct request *req = request_for(fuse, REQUEST_GETATTR, ino);
+
+	if (req == NULL)
+		return;
+	req->result = req->file;
+	overlay_ref(req->result);
+	request_reply_attr(req);
+}
+
+static int64_t timespec_ns(const struct timespec *ts)
+{
+	return (int64_t)ts->tv_sec * 1000000000 + ts->tv_nsec;
+}
+
+static int64_t wall_now(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	return timespec_ns(&now);
+}
+
+/* What the kernel asks for, in the overlay's terms. */
+static void take_attr(struct request *req, const struct stat *st, int to_set)
+{
+	struct diff_attr *a = &req->attr;
+
+	if ((to_set & FUSE_SET_ATTR_MODE) != 0) {
+		a->mode = st->st_mode & 07777;
+		req->set |= OVERLAY_SET_MODE;
+	}
+	if ((to_set & FUSE_SET_ATTR_UID) != 0) {
+		a->uid = st->st_uid;
+		req->set |= OVERLAY_SET_UID;
+	}
+	if ((to_set & FUSE_SET_ATTR_GID) != 0) {
+		a->gid = st->st_gid;
+		req->set |= OVERLAY_SET_GID;
+	}
+	if ((to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW)) != 0) {
+		a->atime = (to_set & FUSE_SET_ATTR_ATIME_NOW) != 0 ? wall_now()
+								   : timespec_ns(&st->st_atim);
+		req->set |= OVERLAY_SET_ATIME;
+	}
+	if ((to_set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)) != 0) {
+		a->mtime = (to_set & FUSE_SET_ATTR_MTIME_NOW) != 0 ? wall_now()
+								   : timespec_ns(&st->st_mtim);
+		req->set |= OVERLAY_SET_MTIME;
+	}
+	if ((to_set & FUSE_SET_ATTR_CTIME) != 0) {
+		a->ctime = timespec_ns(&st->st_ctim);
+		req->set |= OVERLAY_SET_CTIME;
+	}
+}
+
+static int run_setattr(struct request *req)
+{
+	int rc = 0;
+
+	if (req->set != 0)
+		rc = overlay_setattr(req->session->ov, req->file, &req->attr, req->set);
+	if (rc == 0)
+		request_reply_attr(req);
+	return rc;
+}
+
+/* Behind the earlier writes: their times must not overwrite the ones set here. */
+static void setattr_granted(struct overlay_wait *op)
+{
+	request_run(CONTAINER_OF(op, struct request, op.wait), run_setattr);
+}
+
+static void setattr_resized(struct overlay_resize *op)
+{
+	struct request *req = CONTAINER_OF(op, struct request, op.resize);
+
+	if (op->result != 0)
+		request_reply(req, op->result);
+	else
+		request_run(req, run_setattr);
+}
+
+static void op_setattr(fuse_req_t fuse, fuse_ino_t ino, struct stat *st, int to_set,
+		       struct fuse_file_info *fi)
+{
+	struct request *req = request_for(fuse, REQUEST_SETATTR, ino);
+
+	if (req == NULL)
+		return;
+	req->result = req->file;
+	overlay_ref(req->result);
+	take_attr(req, st, to_set);
+	if ((to_set & FUSE_SET_ATTR_SIZE) != 0) {
+		req->op.resize = (struct overlay_resize){
+			.file = req->file, .off = (uint64_t)st->st_size, .done = setattr_resized};
+		overlay_resize(req->session->ov, &req->op.resize);
+		return;
+	}
+	req->op.wait = (struct overlay_wait){.file = req->file, .done = setattr_granted};
+	overlay_wait(req->session->ov, &req->op.wait);
+}
+
+static void op_statfs(fuse_req_t fuse, fuse_ino_t ino)
+{
+	struct request *req = request_new(fuse, REQUEST_STATFS, NULL);
+	struct statvfs st = {0};
+	int rc;
+
+	if (req == NULL)
+		return;
+	rc = overlay_statfs(req->session->ov, &st);
+	if (rc != 0)
+		request_reply(req, rc);
+	else
+		request_done(req, fuse_reply_statfs(fuse, &st));
+}
+
+/* default_permissions: the kernel has checked before it asks. */
+static void op_access(fuse_req_t fuse, fuse_ino_t ino, int mask)
+{
+	struct request *req = request_for(fuse, REQUEST_ACCESS, ino);
+
+	if (req != NULL)
+		request_reply(req, 0);
+}
+
+void ops_attr_fill(struct fuse_lowlevel_ops *ops)
+{
+	ops->getattr = op_getattr;
+	ops->setattr = op_setattr;
+	ops->statfs = op_statfs;
+	ops->access = op_access;
+}
