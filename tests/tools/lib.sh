@@ -150,17 +150,18 @@ processes_below() {
 	done
 }
 
-# kill_below DIR: ends them, and returns when they are gone
+# kill_below DIR: ends them, and returns when they are gone and reaped: a pid file of the dead must not name a living pid
 kill_below() {
-	local i pids
-	for i in $(seq 1 50); do
-		pids=$(processes_below "$1")
-		[ -n "$pids" ] || return 0
-		# shellcheck disable=SC2086 # one word each
-		[ $((i % 10)) != 1 ] || kill -9 $pids 2>/dev/null
+	local i pid pids left
+	pids=$(processes_below "$1")
+	# shellcheck disable=SC2086 # one word each
+	[ -z "$pids" ] || kill -9 $pids 2>/dev/null
+	for i in $(seq 1 100); do
+		left=$(for pid in $pids; do if kill -0 "$pid" 2>/dev/null; then echo "$pid"; fi; done)
+		[ -n "$left" ] || return 0
 		sleep 0.1
 	done
-	echo "    processes $(echo "$pids" | tr '\n' ' ')below $1 do not end"
+	echo "    processes below $1 do not end after $i tries: $(echo "$left" | tr '\n' ' ')"
 }
 
 # unmount_below DIR: aborts and detaches every FUSE mount there; a request that hangs gets an error
