@@ -43,7 +43,7 @@ enum layer_kind {
 /* Where content that this layer does not store comes from. */
 enum layer_origin {
 	LAYER_ORIGIN_NONE,    /* nowhere: this layer has it all */
-	LAYER_ORIGIN_BELOW,   /* the same path in the layer below, which must have it */
+	LAYER_ORIGIN_BELOW,   /* the same path in the nearest older layer that has it; there must be one (the driver has checked) */
 	LAYER_ORIGIN_NEAREST, /* the same path in the nearest older layers that have it */
 };
 

@@ -1,0 +1,267 @@
+/*
+ * layer/probackup/catalog.c: see catalog.h.
+ */
+#include "layer/probackup/catalog.h"
+#include "base/sys.h"
+#include "base/util.h"
+#include "pg/page.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <strings.h>
+
+struct collect {
+	struct catalog catalog;
+	size_t cap;
+};
+
+/* Directories whose names are no ids are not pg_probackup's backups, whatever they hold. */
+static int collect_name(void *ctx, const char *name, unsigned char d_type)
+{
+	struct collect *c = ctx;
+	struct catalog_backup *item;
+	uint64_t number;
+
+	if (probackup_id_parse(name, &number) < 0 ||
+	    (d_type != DT_DIR && d_type != DT_LNK && d_type != DT_UNKNOWN))
+		return 0;
+	if (c->catalog.count == c->cap) {
+		size_t cap = MAX(c->cap * 2, (size_t)32);
+		void *items = reallocarray(c->catalog.items, cap, sizeof(*item));
+
+		if (items == NULL)
+			return -ENOMEM;
+		c->catalog.items = items;
+		c->cap = cap;
+	}
+	item = &c->catalog.items[c->catalog.count++];
+	*item = (struct catalog_backup){.number = number};
+	(void)snprintf(item->id, sizeof(item->id), "%s", name);
+	return 0;
+}
+
+/* By time; ids that are the same number (leading zeros) by name. */
+static int compare_backups(const void *a, const void *b)
+{
+	const struct catalog_backup *x = a, *y = b;
+
+	if (x->number != y->number)
+		return x->number < y->number ? -1 : 1;
+	return strcmp(x->id, y->id);
+}
+
+/* 1: the directory is gone, or none. */
+static int read_control(int instance_dirfd, struct catalog_backup *item)
+{
+	_cleanup_close_ int dirfd = -1;
+	struct errmsg why = {""};
+
+	dirfd = sys_openat(instance_dirfd, item->id, O_RDONLY | O_DIRECTORY, 0);
+	if (dirfd == -ENOENT || dirfd == -ENOTDIR)
+		return 1;
+	if (dirfd < 0)
+		item->rc = errmsg_set(&why, dirfd, "backup %s: %s", item->id,
+				      errmsg_text(NULL, dirfd));
+	else
+		item->rc = probackup_control_read(dirfd, item->id, &item->control, &why);
+	if (item->rc < 0) {
+		item->problem = strdup(errmsg_text(&why, item->rc));
+		if (item->problem == NULL)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+int catalog_load(int instance_dirfd, struct catalog *ret, struct errmsg *e)
+{
+	struct collect c = {.cap = 0};
+	size_t kept = 0;
+	int rc;
+
+	rc = sys_readdir(instance_dirfd, ".", collect_name, &c);
+	for (size_t i = 0; i < c.catalog.count && rc == 0; i++) {
+		struct catalog_backup *item = &c.catalog.items[i];
+		int found = read_control(instance_dirfd, item);
+
+		if (found == 0)
+			c.catalog.items[kept++] = *item;
+		else if (found < 0)
+			rc = found;
+	}
+	if (rc < 0) {
+		c.catalog.count = kept;
+		catalog_free(&c.catalog);
+		return errmsg_set(e, rc, "cannot list the backups: %s", errmsg_text(NULL, rc));
+	}
+	c.catalog.count = kept;
+	if (kept > 0)
+		qsort(c.catalog.items, kept, sizeof(*c.catalog.items), compare_backups);
+	*ret = c.catalog;
+	return 0;
+}
+
+void catalog_free(struct catalog *catalog)
+{
+	for (size_t i = 0; i < catalog->count; i++)
+		free(catalog->items[i].problem);
+	free(catalog->items);
+	*catalog = (struct catalog){0};
+}
+
+const struct catalog_backup *catalog_find(const struct catalog *catalog, const char *id)
+{
+	for (size_t i = 0; i < catalog->count; i++) {
+		if (strcasecmp(catalog->items[i].id, id) == 0)
+			return &catalog->items[i];
+	}
+	return NULL;
+}
+
+static int check_version(const char *id, const struct probackup_control *control, struct errmsg *e)
+{
+	if (control->program_version == 0)
+		return errmsg_set(e, -ENOTSUP, "backup %s does not say which pg_probackup made it",
+				  id);
+	if (control->program_version < PROBACKUP_VERSION_MIN)
+		return errmsg_set(e, -ENOTSUP,
+				  "backup %s was made by pg_probackup %s: only backups of 2.4.1 "
+				  "and later can "
+				  "be read; make a new full backup",
+				  id, control->program_text);
+	if (control->program_version > PROBACKUP_VERSION_MAX)
+		return errmsg_set(e, -ENOTSUP,
+				  "backup %s was made by pg_probackup %s: not known yet", id,
+				  control->program_text);
+	if (control->program_version > PROBACKUP_VERSION_KNOW && control->unknown_key[0] != '\0')
+		return errmsg_set(
+			e, -ENOTSUP,
+			"backup %s was made by pg_probackup %s, and its backup.control has the key "
+			"%s, which is not known here",
+			id, control->program_text, control->unknown_key);
+	return 0;
+}
+
+int catalog_check_member(const char *id, const struct probackup_control *control,
+			 const char *target, struct errmsg *e)
+{
+	const char *refusal = probackup_status_refusal(control->status);
+	const char *status = probackup_status_name(control->status);
+
+	if (refusal != NULL && strcmp(id, target) == 0)
+		return errmsg_set(e, -ENOTSUP, "backup %s has status %s: %s", id, status, refusal);
+	if (refusal != NULL)
+		return errmsg_set(e, -ENOTSUP, "backup %s, which %s needs, has status %s: %s", id,
+				  target, status, refusal);
+	if (control->block_size != PG_BLCKSZ || control->xlog_block_size != PG_BLCKSZ)
+		return errmsg_set(
+			e, -ENOTSUP,
+			"backup %s has blocks of %u bytes and WAL blocks of %u: both must be %u",
+			id, control->block_size, control->xlog_block_size, PG_BLCKSZ);
+	return check_version(id, control, e);
+}
+
+static int check_backup(const struct catalog_backup *item, const struct catalog_backup *target,
+			struct errmsg *e)
+{
+	if (item->rc < 0)
+		return errmsg_set(e, item->rc, "%s", item->problem);
+	return catalog_check_member(item->id, &item->control, target->id, e);
+}
+
+static const struct catalog_backup *find_exact(const struct catalog *catalog, const char *id)
+{
+	struct catalog_backup key;
+
+	if (probackup_id_parse(id, &key.number) < 0)
+		return NULL;
+	(void)snprintf(key.id, sizeof(key.id), "%s", id);
+	return bsearch(&key, catalog->items, catalog->count, sizeof(key), compare_backups);
+}
+
+/* The next member down, NULL for a FULL. */
+static int find_parent(const struct catalog *catalog, const struct catalog_backup *item,
+		       const struct catalog_backup *target, const struct catalog_backup **ret,
+		       struct errmsg *e)
+{
+	const char *mode = probackup_mode_name(item->control.mode);
+
+	*ret = NULL;
+	if (item->control.mode == PROBACKUP_MODE_FULL)
+		return 0;
+	if (item->control.parent[0] == '\0')
+		return errmsg_set(e, -EUCLEAN,
+				  "backup %s: its chain has no full backup: %s is a %s backup "
+				  "without a parent",
+				  target->id, item->id, mode);
+	*ret = find_exact(catalog, item->control.parent);
+	if (*ret == NULL)
+		return errmsg_set(
+			e, -EUCLEAN,
+			"backup %s: its chain has no full backup: %s, the parent of %s, is missing",
+			target->id, item->control.parent, item->id);
+	return 0;
+}
+
+int catalog_resolve(const struct catalog *catalog, const struct catalog_backup *target,
+		    struct catalog_chain *ret, struct errmsg *e)
+{
+	_cleanup_free_ const struct catalog_backup **items = NULL;
+	const struct catalog_backup *at = target;
+	unsigned count = 0;
+
+	items = calloc(catalog->count, sizeof(*items));
+	if (items == NULL)
+		return -ENOMEM;
+	/* From the target down, filled from the end. */
+	while (at != NULL) {
+		int rc = check_backup(at, target, e);
+
+		if (rc < 0)
+			return rc;
+		if (count == catalog->count)
+			return errmsg_set(e, -EUCLEAN,
+					  "backup %s: its chain has no full backup: its parents go "
+					  "round in a "
+					  "circle",
+					  target->id);
+		count++;
+		items[catalog->count - count] = at;
+		rc = find_parent(catalog, at, target, &at, e);
+		if (rc < 0)
+			return rc;
+	}
+	memmove(items, items + (catalog->count - count), count * sizeof(*items));
+	ret->items = TAKE_PTR(items);
+	ret->count = count;
+	return 0;
+}
+
+void catalog_chain_free(struct catalog_chain *chain)
+{
+	free(chain->items);
+	*chain = (struct catalog_chain){0};
+}
+
+void catalog_caution(FILE *out, const char *id, const struct probackup_control *control)
+{
+	if (control->status == PROBACKUP_STATUS_DONE)
+		(void)fprintf(out,
+			      "backup %s has status DONE (not validated): while it is mounted, "
+			      "pg_probackup "
+			      "validate and restore with validation fail for it; run pg_probackup "
+			      "validate "
+			      "first, or restore --no-validate\n",
+			      id);
+	if (control->mode == PROBACKUP_MODE_PTRACK)
+		(void)fprintf(out,
+			      "backup %s is a PTRACK backup: read by the rules of PAGE backups, "
+			      "but untested\n",
+			      id);
+	if (control->program_version > PROBACKUP_VERSION_KNOW)
+		(void)fprintf(
+			out,
+			"backup %s was made by pg_probackup %s: versions above 2.5 are untested\n",
+			id, control->program_text);
+}

@@ -1,0 +1,217 @@
+/*
+ * layer/probackup/chain.c: opening the members of a chain.
+ *
+ * All locks are taken before any list is read, the FULL's first: from then on pg_probackup does not
+ * change the files.
+ */
+#include "base/sys.h"
+#include "base/util.h"
+#include "layer/drivers.h"
+#include "layer/probackup/probackup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+
+struct open_chain {
+	struct probackup_chain *chain;
+	const struct catalog_chain *members;
+	unsigned at;	  /* the member being opened */
+	int lock_problem; /* errno of the first lock that could not be taken, or 0 */
+	FILE *warnings;
+};
+
+/* Under the latch: is the backup still what the catalog said? A merge may have begun meanwhile. */
+static int check_again(void *ctx, struct errmsg *e)
+{
+	const struct open_chain *oc = ctx;
+	const struct catalog_backup *item = oc->members->items[oc->at];
+	const struct catalog_backup *target = oc->members->items[oc->members->count - 1];
+	struct probackup_layer *member = &oc->chain->members[oc->at];
+	int rc;
+
+	rc = probackup_control_read(member->base.dirfd, item->id, &member->control, e);
+	if (rc == 0)
+		rc = catalog_check_member(item->id, &member->control, target->id, e);
+	if (rc < 0)
+		return rc;
+	if (member->control.mode != item->control.mode ||
+	    strcmp(member->control.parent, item->control.parent) != 0 ||
+	    member->control.start_lsn != item->control.start_lsn)
+		return errmsg_set(e, -ESTALE, "backup %s was changed meanwhile; try again",
+				  item->id);
+	return 0;
+}
+
+static int lock_member(struct open_chain *oc, struct errmsg *e)
+{
+	struct probackup_layer *member = &oc->chain->members[oc->at];
+	struct lock_request request = {
+		.pid = oc->chain->lock_pid, .held_ms = LOCK_HELD_MS, .empty_ms = LOCK_EMPTY_MS};
+	int reason = 0;
+	int rc;
+
+	if (request.pid == 0)
+		return check_again(oc, e);
+	rc = lock_share(member->base.dirfd, member->base.id, &request, check_again, oc, &reason, e);
+	if (rc < 0)
+		return rc;
+	member->locked = rc > 0;
+	if (rc == 0 && oc->lock_problem == 0)
+		oc->lock_problem = reason;
+	return 0;
+}
+
+static int open_map(struct probackup_layer *member, struct errmsg *e)
+{
+	struct stat st;
+	int fd, rc;
+
+	fd = sys_open_beneath(member->base.dirfd, "page_header_map", O_RDONLY | O_NONBLOCK);
+	if (fd == -ENOENT)
+		return 0; /* the data files will be scanned, or there are none */
+	rc = fd < 0 ? fd : sys_fstat(fd, &st);
+	if (rc < 0) {
+		util_closep(&fd);
+		return errmsg_set(e, rc, "backup %s: page_header_map: %s", member->base.id,
+				  errmsg_text(NULL, rc));
+	}
+	member->map_fd = fd;
+	member->map_size = (uint64_t)st.st_size;
+	return 0;
+}
+
+static int open_member(struct open_chain *oc, int instance_dirfd, struct errmsg *e)
+{
+	const char *id = oc->members->items[oc->at]->id;
+	struct probackup_layer *member = &oc->chain->members[oc->at];
+	int rc;
+
+	member->base.id = arena_strndup(oc->chain->arena, id, strlen(id));
+	if (member->base.id == NULL)
+		return -ENOMEM;
+	member->base.dirfd = sys_openat(instance_dirfd, id, O_RDONLY | O_DIRECTORY, 0);
+	if (member->base.dirfd < 0)
+		return errmsg_set(e, member->base.dirfd, "backup %s: %s", id,
+				  errmsg_text(NULL, member->base.dirfd));
+	rc = lock_member(oc, e);
+	if (rc == 0)
+		rc = open_map(member, e);
+	member->base.page_checksums = member->control.checksum_version != 0;
+	return rc;
+}
+
+static int chain_new(unsigned count, pid_t lock_pid, struct probackup_chain **ret)
+{
+	struct probackup_chain *chain = calloc(1, sizeof(*chain));
+
+	if (chain == NULL)
+		return -ENOMEM;
+	chain->base.driver = &probackup_driver;
+	chain->lock_pid = lock_pid;
+	chain->members = calloc(count, sizeof(*chain->members));
+	chain->base.layers = calloc(count, sizeof(*chain->base.layers));
+	if (chain->members == NULL || chain->base.layers == NULL || arena_new(&chain->arena) < 0) {
+		chain_close(chain);
+		return -ENOMEM;
+	}
+	chain->base.count = count;
+	for (unsigned i = 0; i < count; i++) {
+		struct probackup_layer *member = &chain->members[i];
+
+		chain->base.layers[i] = &member->base;
+		member->base.ops = &probackup_layer_ops;
+		member->base.dirfd = -1;
+		member->map_fd = -1;
+	}
+	*ret = chain;
+	return 0;
+}
+
+static void warn(struct open_chain *oc, bool has_external)
+{
+	const char *target = oc->members->items[oc->members->count - 1]->id;
+
+	if (oc->lock_problem != 0)
+		(void)fprintf(oc->warnings,
+			      "the store cannot be written (%s): pg_probackup is not kept from "
+			      "deleting or "
+			      "merging backups of this chain while it is mounted\n",
+			      errmsg_text(NULL, -oc->lock_problem));
+	if (has_external)
+		(void)fprintf(oc->warnings,
+			      "backup %s has external directories: they are not shown\n", target);
+}
+
+static int open_all(struct open_chain *oc, int instance_dirfd, struct errmsg *e)
+{
+	struct probackup_chain *chain = oc->chain;
+	const struct probackup_control *target;
+	bool has_external = false;
+	int rc = 0;
+
+	for (oc->at = 0; oc->at < chain->base.count && rc == 0; oc->at++)
+		rc = open_member(oc, instance_dirfd, e);
+	if (rc == 0)
+		rc = load_chain(chain, &has_external, e);
+	if (rc < 0)
+		return rc;
+	target = &chain->members[chain->base.count - 1].control;
+	chain->base.needs_archive = !target->stream;
+	chain->base.pg_version = target->pg_version;
+	chain->base.start_time = target->start_time;
+	for (unsigned i = 0; i < chain->base.count; i++)
+		catalog_caution(oc->warnings, chain->members[i].base.id,
+				&chain->members[i].control);
+	warn(oc, has_external);
+	return 0;
+}
+
+int chain_open(int instance_dirfd, const struct catalog_chain *members, pid_t lock_pid,
+	       struct errmsg *e, struct probackup_chain **ret)
+{
+	struct open_chain oc = {.members = members};
+	size_t len;
+	int rc = chain_new(members->count, lock_pid, &oc.chain);
+
+	if (rc < 0)
+		return errmsg_set(e, rc, "out of memory");
+	oc.warnings = open_memstream(&oc.chain->base.warnings, &len);
+	rc = oc.warnings != NULL ? open_all(&oc, instance_dirfd, e) : -ENOMEM;
+	if (oc.warnings != NULL && fclose(oc.warnings) != 0 && rc == 0)
+		rc = -ENOMEM;
+	if (rc < 0) {
+		chain_close(oc.chain);
+		return rc == -ENOMEM ? errmsg_set(e, rc, "out of memory") : rc;
+	}
+	*ret = oc.chain;
+	return 0;
+}
+
+static void close_member(struct probackup_chain *chain, struct probackup_layer *member)
+{
+	struct lock_request request = {
+		.pid = chain->lock_pid, .held_ms = LOCK_RELEASE_MS, .empty_ms = LOCK_RELEASE_MS};
+
+	if (member->locked)
+		lock_unshare(member->base.dirfd, &request);
+	util_closep(&member->map_fd);
+	util_closep(&member->base.dirfd);
+	free(member->base.entries);
+	free(member->files);
+}
+
+void chain_close(struct probackup_chain *chain)
+{
+	if (chain == NULL)
+		return;
+	for (unsigned i = 0; i < chain->base.count; i++)
+		close_member(chain, &chain->members[i]);
+	arena_free(chain->arena);
+	free(chain->members);
+	free(chain->base.layers);
+	free(chain->base.store_path);
+	free(chain->base.instance);
+	free(chain->base.warnings);
+	free(chain);
+}

@@ -1,0 +1,471 @@
+/*
+ * layer/probackup/load.c: from the lists of a chain to the manifests of its layers.
+ *
+ * The target's list is the complete tree. Older lists are read only for what the target's tree has
+ * and does not hold itself: so they are read newest first, each line is looked up by its path among
+ * the items of the target, and nothing is kept of the lines that nobody asked for.
+ */
+#include "base/util.h"
+#include "layer/probackup/probackup.h"
+#include "pg/page.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+#define STORED_DIR "database/"
+#define SEGNO_MAX  (UINT32_MAX / PG_SEGMENT_BLOCKS)
+
+/* What an older list gives to the manifest of its layer. */
+struct collected {
+	struct load *load;
+	struct load_item *items;
+	uint32_t count, cap;
+};
+
+static int out_of_memory(struct errmsg *e)
+{
+	return errmsg_set(e, -ENOMEM, "out of memory");
+}
+
+static struct load_item *add_item(struct load_item **items, uint32_t *count, uint32_t *cap)
+{
+	if (*count == *cap) {
+		uint32_t bigger = *cap < 1024 ? 1024 : *cap + *cap / 2;
+		void *p = bigger > *cap ? reallocarray(*items, bigger, sizeof(**items)) : NULL;
+
+		if (p == NULL)
+			return NULL;
+		*items = p;
+		*cap = bigger;
+	}
+	(*items)[*count] = (struct load_item){.entry = {.file = LAYER_NO_FILE}};
+	return &(*items)[(*count)++];
+}
+
+struct load_item *load_add(struct load *load)
+{
+	return add_item(&load->items, &load->count, &load->cap);
+}
+
+struct load_item *load_find(struct load *load, const char *path)
+{
+	for (uint32_t i = 0; i < load->count; i++) {
+		const char *name = load->items[i].file.name;
+
+		if (name != NULL && strcmp(name + strlen(STORED_DIR), path) == 0)
+			return &load->items[i];
+	}
+	return NULL;
+}
+
+/* ---- lines ---- */
+
+static int check_keys(const struct load *load, const struct content_line *line, struct errmsg *e)
+{
+	const struct probackup_control *control = &load->chain->members[load->member].control;
+
+	if (line->unknown_key[0] == '\0' || control->program_version <= PROBACKUP_VERSION_KNOW)
+		return 0;
+	return errmsg_set(e, -ENOTSUP,
+			  "'%s' has the key %s of pg_probackup %s, which is not known here",
+			  line->path, line->unknown_key, control->program_text);
+}
+
+static int fill_codec(const struct content_line *line, struct probackup_file *file,
+		      struct errmsg *e)
+{
+	int codec = codec_from_name(line->compress_alg);
+
+	/* What newer versions write under other names has not been seen yet. */
+	if (codec != CODEC_NONE && codec != CODEC_ZLIB && codec != CODEC_PGLZ)
+		return errmsg_set(e, -ENOTSUP,
+				  "'%s' is compressed with %s, which is not known here", line->path,
+				  line->compress_alg);
+	file->codec = (uint8_t)codec;
+	return 0;
+}
+
+/* A relation's main fork of which pages are stored here. */
+static int fill_pages(const struct content_line *line, struct load_item *item, struct errmsg *e)
+{
+	if (line->n_headers == 0 || line->n_headers > PG_SEGMENT_BLOCKS)
+		return errmsg_set(e, -EUCLEAN, "'%s' stores %u pages", line->path, line->n_headers);
+	item->file.info = (struct headers_info){
+		.size = (uint64_t)line->size,
+		.hdr_off = line->hdr_off,
+		.hdr_size = line->hdr_size,
+		.hdr_crc = line->hdr_crc,
+		.count = line->n_headers,
+		.whole = line->n_headers == line->n_blocks,
+	};
+	item->entry.stored_prefix = item->file.info.whole ? line->n_headers : 0;
+	item->entry.file = 0; /* numbered when all are known */
+	return fill_codec(line, &item->file, e);
+}
+
+static int fill_blocks(const struct content_line *line, struct load_item *item, struct errmsg *e)
+{
+	struct layer_entry *entry = &item->entry;
+
+	if (line->n_blocks > PG_SEGMENT_BLOCKS || line->segno > SEGNO_MAX)
+		return errmsg_set(e, -EUCLEAN, "'%s' has %u blocks as segment %u", line->path,
+				  line->n_blocks, line->segno);
+	entry->kind = LAYER_BLOCKS;
+	entry->segno = line->segno;
+	if (line->size == 0) {
+		entry->origin = LAYER_ORIGIN_NONE; /* whatever the older ones hold */
+		return 0;
+	}
+	entry->origin = LAYER_ORIGIN_NEAREST;
+	entry->size = LAYER_SIZE_UNKNOWN;
+	entry->base_limit = line->n_blocks > 0 ? line->n_blocks : LAYER_NO_LIMIT;
+	item->file.limit = entry->base_limit;
+	item->want = LOAD_WANT_BLOCKS;
+	return line->size > 0 ? fill_pages(line, item, e) : 0;
+}
+
+static void fill_plain(const struct content_line *line, struct load_item *item)
+{
+	struct layer_entry *entry = &item->entry;
+
+	entry->kind = LAYER_PLAIN;
+	if (line->size < 0) {
+		entry->origin = LAYER_ORIGIN_BELOW;
+		entry->size = LAYER_SIZE_UNKNOWN; /* known when its backup is found */
+		item->want = LOAD_WANT_WHOLE;
+		return;
+	}
+	entry->size = (uint64_t)line->size;
+	item->file.info.size = (uint64_t)line->size;
+	if (line->size > 0)
+		entry->file = 0;
+}
+
+static bool has_suffix(const char *path, const char *suffix)
+{
+	size_t len = strlen(path), suffix_len = strlen(suffix);
+
+	return len >= suffix_len && strcmp(path + len - suffix_len, suffix) == 0;
+}
+
+static int take_target_line(void *ctx, const struct content_line *line, struct errmsg *e)
+{
+	struct load *load = ctx;
+	struct load_item *item;
+	char name[sizeof(STORED_DIR) + CONTENT_PATH_MAX];
+	int len, rc;
+
+	if (line->external_dir_num != 0) {
+		load->has_external = true;
+		return 0;
+	}
+	rc = check_keys(load, line, e);
+	if (rc < 0)
+		return rc;
+	if (line->is_cfs || has_suffix(line->path, ".cfm") ||
+	    has_suffix(line->path, "/pg_compression"))
+		return errmsg_set(
+			e, -ENOTSUP,
+			"'%s' belongs to a compressed tablespace (CFS), which only Postgres Pro "
+			"Enterprise can read",
+			line->path);
+	item = load_add(load);
+	len = snprintf(name, sizeof(name), STORED_DIR "%s", line->path);
+	if (item == NULL)
+		return -ENOMEM;
+	item->file.name = arena_strndup(load->chain->arena, name, (size_t)len);
+	if (item->file.name == NULL)
+		return -ENOMEM;
+	item->entry.path = item->file.name + strlen(STORED_DIR);
+	item->entry.mode = line->mode;
+	item->crc = line->crc;
+	item->seen = load->member + 1;
+	if (S_ISDIR(line->mode))
+		item->entry.kind = LAYER_DIR;
+	else if (line->is_datafile)
+		return fill_blocks(line, item, e);
+	else
+		fill_plain(line, item);
+	return 0;
+}
+
+/* ---- the table of stored names ---- */
+
+static uint32_t *find_slot(const struct load *load, const char *path, size_t len)
+{
+	uint32_t at = (uint32_t)XXH3_64bits(path, len) & load->slot_mask;
+
+	for (; load->slots[at] != 0; at = (at + 1) & load->slot_mask) {
+		const char *name = load->items[load->slots[at] - 1].file.name + strlen(STORED_DIR);
+
+		if (strncmp(name, path, len) == 0 && name[len] == '\0')
+			break;
+	}
+	return &load->slots[at];
+}
+
+/* Items that older lists are searched for. */
+static int build_table(struct load *load)
+{
+	uint32_t wanted = 0, size = 16;
+
+	for (uint32_t i = 0; i < load->count; i++)
+		wanted += load->items[i].want != LOAD_WANT_NOTHING;
+	while (size < wanted * 2)
+		size *= 2;
+	load->slots = calloc(size, sizeof(*load->slots));
+	if (load->slots == NULL)
+		return -ENOMEM;
+	load->slot_mask = size - 1;
+	for (uint32_t i = 0; i < load->count; i++) {
+		const struct load_item *item = &load->items[i];
+		const char *path;
+
+		if (item->want == LOAD_WANT_NOTHING)
+			continue;
+		path = item->file.name + strlen(STORED_DIR);
+		*find_slot(load, path, strlen(path)) = i + 1;
+		load->wanted += item->want == LOAD_WANT_WHOLE;
+	}
+	return 0;
+}
+
+/* ---- older lists ---- */
+
+static int take_older_blocks(struct collected *c, const struct content_line *line,
+			     const struct load_item *wanted, struct errmsg *e)
+{
+	struct load_item *item;
+
+	if (line->size <= 0)
+		return 0;
+	if (!line->is_datafile || line->is_cfs)
+		return errmsg_set(e, -EUCLEAN,
+				  "'%s' is no data file here, but is one in a newer backup",
+				  line->path);
+	item = add_item(&c->items, &c->count, &c->cap);
+	if (item == NULL)
+		return -ENOMEM;
+	item->entry.path = wanted->entry.path;
+	item->entry.mode = line->mode;
+	item->file.name = wanted->file.name;
+	return fill_blocks(line, item, e);
+}
+
+/* The first backup below the target that stores the file has all of it. */
+static int take_older_whole(struct collected *c, const struct content_line *line,
+			    struct load_item *wanted, struct errmsg *e)
+{
+	struct load *load = c->load;
+	struct load_item *item;
+
+	if (line->is_datafile || !S_ISREG(line->mode))
+		return errmsg_set(e, -EUCLEAN,
+				  "'%s' is no plain file here, but is one in a newer backup",
+				  line->path);
+	if (line->size < 0)
+		return 0;
+	wanted->want = LOAD_WANT_NOTHING;
+	load->wanted--;
+	if (wanted->entry.kind == LAYER_INLINE)
+		return present_auto_conf(load, wanted, load->member, (uint64_t)line->size,
+					 line->crc);
+	wanted->entry.size = (uint64_t)line->size;
+	item = add_item(&c->items, &c->count, &c->cap);
+	if (item == NULL)
+		return -ENOMEM;
+	item->entry.path = wanted->entry.path;
+	item->entry.mode = line->mode;
+	item->file.name = wanted->file.name;
+	fill_plain(line, item);
+	return 0;
+}
+
+static int take_older_line(void *ctx, const struct content_line *line, struct errmsg *e)
+{
+	struct collected *c = ctx;
+	struct load *load = c->load;
+	struct load_item *wanted;
+	uint32_t slot, mark = load->member + 1;
+	int rc;
+
+	if (line->external_dir_num != 0)
+		return 0;
+	rc = check_keys(load, line, e);
+	if (rc < 0)
+		return rc;
+	slot = *find_slot(load, line->path, line->path_len);
+	if (slot == 0)
+		return 0;
+	wanted = &load->items[slot - 1];
+	if (wanted->seen == mark)
+		return errmsg_set(e, -EUCLEAN, "'%s' is listed twice", line->path);
+	wanted->seen = mark;
+	if (wanted->want == LOAD_WANT_BLOCKS)
+		return take_older_blocks(c, line, wanted, e);
+	if (wanted->want == LOAD_WANT_WHOLE)
+		return take_older_whole(c, line, wanted, e);
+	return 0;
+}
+
+/* A file said to be unchanged must be in the list of every backup down to the one that stores it.
+ */
+static int check_wanted(const struct load *load)
+{
+	const struct probackup_layer *member = &load->chain->members[load->member];
+
+	for (uint32_t i = 0; i < load->count && load->wanted > 0; i++) {
+		const struct load_item *item = &load->items[i];
+
+		if (item->want != LOAD_WANT_WHOLE)
+			continue;
+		if (item->seen != load->member + 1)
+			return errmsg_set(load->e, -EUCLEAN,
+					  "backup %s: '%s' is not in its list, but unchanged since "
+					  "then says a "
+					  "newer backup",
+					  member->base.id, item->entry.path);
+		if (load->member == 0)
+			return errmsg_set(load->e, -EUCLEAN,
+					  "backup %s: '%s' is unchanged since an older backup, but "
+					  "this one is "
+					  "the oldest",
+					  member->base.id, item->entry.path);
+	}
+	return 0;
+}
+
+/* ---- whole lists ---- */
+
+static int build_older(struct probackup_layer *layer, struct collected *c)
+{
+	for (uint32_t i = 0; i < c->count; i++) {
+		c->items[i].entry.base_limit = LAYER_NO_LIMIT; /* only the target's counts */
+		c->items[i].file.limit = LAYER_NO_LIMIT;
+	}
+	manifest_sort(c->items, c->count);
+	return manifest_build(layer, c->items, c->count);
+}
+
+static int read_list(struct load *load,
+		     int (*fn)(void *, const struct content_line *, struct errmsg *), void *ctx,
+		     struct content_sums *ret)
+{
+	const struct probackup_layer *member = &load->chain->members[load->member];
+	int rc = content_read(member->base.dirfd, member->base.id, fn, ctx, ret, load->e);
+
+	if (rc < 0)
+		return rc;
+	if (member->control.has_crc && ret->crc != member->control.content_crc)
+		return errmsg_set(
+			load->e, -EBADMSG,
+			"backup %s: backup_content.control does not match the content-crc of "
+			"backup.control",
+			member->base.id);
+	return 0;
+}
+
+static int load_older(struct load *load, struct content_sums *ret)
+{
+	struct collected c = {.load = load};
+	int rc = read_list(load, take_older_line, &c, ret);
+
+	if (rc == 0)
+		rc = check_wanted(load);
+	if (rc == 0)
+		rc = build_older(&load->chain->members[load->member], &c);
+	free(c.items);
+	return rc;
+}
+
+/* Leaves the hidden items out, sorts, refuses duplicates. */
+static int sort_target(struct load *load)
+{
+	const struct probackup_layer *member = &load->chain->members[load->member];
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < load->count; i++) {
+		if (!load->items[i].hidden)
+			load->items[kept++] = load->items[i];
+	}
+	load->count = kept;
+	manifest_sort(load->items, kept);
+	for (uint32_t i = 1; i < kept; i++) {
+		if (strcmp(load->items[i - 1].entry.path, load->items[i].entry.path) == 0)
+			return errmsg_set(load->e, -EUCLEAN, "backup %s: '%s' is listed twice",
+					  member->base.id, load->items[i].entry.path);
+	}
+	return 0;
+}
+
+static int load_target(struct load *load, struct content_sums *ret)
+{
+	int rc = read_list(load, take_target_line, load, ret);
+
+	if (rc == 0)
+		rc = present_items(load);
+	if (rc == 0)
+		rc = sort_target(load);
+	if (rc == 0)
+		rc = build_table(load);
+	return rc;
+}
+
+static int load_lists(struct load *load, struct content_sums *sums)
+{
+	int rc = load_target(load, &sums[load->member]);
+
+	if (rc == 0 && load->member == 0)
+		rc = check_wanted(load); /* a FULL refers to nothing */
+	while (rc == 0 && load->member > 0) {
+		load->member--;
+		rc = load_older(load, &sums[load->member]);
+	}
+	if (rc == 0)
+		rc = manifest_build(&load->chain->members[load->chain->base.count - 1], load->items,
+				    load->count);
+	return rc;
+}
+
+/* Oldest first: id, LSNs, and the digest of the list. Notes, pins and the status may change without
+ * harm. */
+static void hash_content(struct probackup_chain *chain, const struct content_sums *sums,
+			 XXH3_state_t *hash)
+{
+	XXH128_canonical_t digest;
+	uint8_t lsn[16];
+
+	(void)XXH3_128bits_reset(hash);
+	for (unsigned i = 0; i < chain->base.count; i++) {
+		const struct probackup_layer *member = &chain->members[i];
+
+		(void)XXH3_128bits_update(hash, member->base.id, strlen(member->base.id) + 1);
+		put_le64(lsn, member->control.start_lsn);
+		put_le64(lsn + 8, member->control.stop_lsn);
+		(void)XXH3_128bits_update(hash, lsn, sizeof(lsn));
+		(void)XXH3_128bits_update(hash, sums[i].digest, sizeof(sums[i].digest));
+	}
+	XXH128_canonicalFromHash(&digest, XXH3_128bits_digest(hash));
+	memcpy(chain->base.content_hash, digest.digest, sizeof(chain->base.content_hash));
+}
+
+int load_chain(struct probackup_chain *chain, bool *ret_external, struct errmsg *e)
+{
+	struct load load = {.chain = chain, .member = chain->base.count - 1, .e = e};
+	_cleanup_free_ struct content_sums *sums = calloc(chain->base.count, sizeof(*sums));
+	XXH3_state_t *hash = XXH3_createState();
+	int rc = -ENOMEM;
+
+	if (sums != NULL && hash != NULL)
+		rc = load_lists(&load, sums);
+	if (rc == 0) {
+		hash_content(chain, sums, hash);
+		*ret_external = load.has_external;
+	}
+	(void)XXH3_freeState(hash);
+	free(load.items);
+	free(load.slots);
+	return rc == -ENOMEM ? out_of_memory(e) : rc;
+}

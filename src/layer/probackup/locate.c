@@ -1,0 +1,144 @@
+/*
+ * layer/probackup/locate.c: the operations of a layer: where its pages lie, and how one is decoded.
+ *
+ * The header array of a file is read for each call and not kept: the overlay keeps what it asked
+ * for.
+ */
+#include "base/log.h"
+#include "base/sys.h"
+#include "base/util.h"
+#include "layer/probackup/probackup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+static struct probackup_layer *self(struct layer *layer)
+{
+	return CONTAINER_OF(layer, struct probackup_layer, base);
+}
+
+static const struct probackup_file *file_of(const struct layer *layer, uint32_t file)
+{
+	const struct probackup_layer *pl =
+		(const struct probackup_layer *)(const void *)((const char *)layer -
+							       offsetof(struct probackup_layer,
+									base));
+
+	return &pl->files[file];
+}
+
+/* Damage of the map can be made up for by the file itself; a lack of memory or an I/O error not. */
+static bool may_scan(int rc)
+{
+	return rc == -EUCLEAN || rc == -EBADMSG || rc == -ENOENT;
+}
+
+static int scan_file(struct probackup_layer *pl, struct probackup_file *file,
+		     const char *map_problem, struct headers *ret, struct errmsg *e)
+{
+	_cleanup_close_ int fd =
+		sys_open_beneath(pl->base.dirfd, file->name, O_RDONLY | O_NONBLOCK);
+	const char *problem = NULL;
+	int rc;
+
+	if (fd < 0)
+		return errmsg_set(e, fd, "backup %s: %s: %s", pl->base.id, file->name,
+				  errmsg_text(NULL, fd));
+	if (!__atomic_exchange_n(&file->scanned, true, __ATOMIC_RELAXED))
+		log_warning("backup %s: %s: %s; reading the whole file instead", pl->base.id,
+			    file->name, map_problem);
+	rc = headers_scan(fd, &file->info, ret, &problem);
+	if (rc < 0)
+		return errmsg_set(e, rc, "backup %s: %s: %s (%s)", pl->base.id, file->name, problem,
+				  map_problem);
+	return 0;
+}
+
+static int load_headers(struct probackup_layer *pl, uint32_t number, struct headers *ret,
+			struct errmsg *e)
+{
+	struct probackup_file *file = &pl->files[number];
+	const char *problem = NULL;
+	int rc = headers_read(pl->map_fd, pl->map_size, &file->info, ret, &problem);
+
+	if (rc < 0 && may_scan(rc))
+		return scan_file(pl, file, problem, ret, e);
+	if (rc < 0)
+		return errmsg_set(e, rc, "backup %s: %s: %s: %s", pl->base.id, file->name, problem,
+				  errmsg_text(NULL, rc));
+	return 0;
+}
+
+static int probackup_locate(struct layer *layer, uint32_t file, uint32_t first, uint32_t count,
+			    struct layer_extent *out, struct errmsg *e)
+{
+	struct probackup_layer *pl = self(layer);
+	uint32_t limit = pl->files[file].limit;
+	struct headers h;
+	int rc = load_headers(pl, file, &h, e);
+
+	if (rc < 0)
+		return rc;
+	memset(out, 0, count * sizeof(*out)); /* LAYER_ABSENT */
+	for (uint32_t i = headers_find(&h, first); i < h.count; i++) {
+		uint32_t block = headers_block(&h, i);
+
+		if (block - first >= count || block >= limit)
+			break;
+		out[block - first].off = headers_pos(&h, i);
+		out[block - first].len = headers_len(&h, i);
+	}
+	headers_free(&h);
+	return 0;
+}
+
+static int probackup_highest(struct layer *layer, uint32_t file, uint32_t limit,
+			     uint32_t *ret_count, struct errmsg *e)
+{
+	struct probackup_layer *pl = self(layer);
+	struct headers h;
+	uint32_t below;
+	int rc = load_headers(pl, file, &h, e);
+
+	if (rc < 0)
+		return rc;
+	below = headers_find(&h, MIN(limit, pl->files[file].limit));
+	*ret_count = below > 0 ? headers_block(&h, below - 1) + 1 : 0;
+	headers_free(&h);
+	return 0;
+}
+
+static int probackup_decode(const struct layer *layer, uint32_t file, uint32_t block,
+			    const void *record, uint32_t len, void *ret_block)
+{
+	const uint8_t *bytes = record;
+	uint32_t payload;
+
+	if (len <= HEADERS_RECORD_HEAD || len > HEADERS_RECORD_HEAD + LAYER_BLCKSZ)
+		return -EUCLEAN;
+	payload = len - HEADERS_RECORD_HEAD;
+	if (get_le32(bytes) != block || get_le32(bytes + 4) != payload)
+		return -EUCLEAN;
+	bytes += HEADERS_RECORD_HEAD;
+	/* The writer stores a page raw whenever compressing it does not pay, whatever the
+	 * algorithm. */
+	if (payload == LAYER_BLCKSZ) {
+		memcpy(ret_block, bytes, LAYER_BLCKSZ);
+		return 0;
+	}
+	return codec_decode((enum codec)file_of(layer, file)->codec, bytes, payload, ret_block,
+			    LAYER_BLCKSZ);
+}
+
+static const char *probackup_name(const struct layer *layer, uint32_t file)
+{
+	return file_of(layer, file)->name;
+}
+
+const struct layer_ops probackup_layer_ops = {
+	.version = LAYER_OPS_VERSION,
+	.locate = probackup_locate,
+	.highest = probackup_highest,
+	.decode = probackup_decode,
+	.name = probackup_name,
+};

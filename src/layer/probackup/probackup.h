@@ -1,0 +1,130 @@
+/*
+ * layer/probackup/probackup.h: what the files of this driver share. The way of opening a chain:
+ *
+ *	driver.c   finds instance and target, asks catalog.c for the members
+ *	chain.c    locks them (lock.c), has their lists loaded, sums up
+ *	load.c     merges the lists (content.c) into manifests, newest backup first
+ *	manifest.c the arrays of a layer
+ *	present.c  what the mount shows differently from the list: tablespaces, postgresql.auto.conf
+ *	locate.c   the layer's operations, on headers.c
+ */
+#ifndef LAYER_PROBACKUP_PROBACKUP_H
+#define LAYER_PROBACKUP_PROBACKUP_H
+
+#include "base/arena.h"
+#include "layer/layer.h"
+#include "layer/probackup/catalog.h"
+#include "layer/probackup/content.h"
+#include "layer/probackup/headers.h"
+#include "layer/probackup/lock.h"
+
+/* A file of which a backup stores something. */
+struct probackup_file {
+	const char *name; /* relative to the backup's directory: "database/..." */
+	struct headers_info info;
+	uint32_t limit; /* blocks at or above it do not count: those of the target have its n_blocks
+			 */
+	uint8_t codec;	/* enum codec, of the pages */
+	bool scanned;	/* said once that the header map is not used; atomic */
+};
+
+struct probackup_layer {
+	struct layer base;
+	struct probackup_file *files; /* by layer_entry.file */
+	uint32_t file_count;
+	int map_fd; /* page_header_map, -1 if missing */
+	uint64_t map_size;
+	bool locked;
+	struct probackup_control control;
+};
+
+struct probackup_chain {
+	struct layer_chain base;
+	struct arena *arena;		 /* all strings */
+	struct probackup_layer *members; /* oldest first; base.layers points to them */
+	pid_t lock_pid;
+};
+
+extern const struct layer_ops probackup_layer_ops;
+
+/*
+ * ---- load.c ----
+ *
+ * While lists are read: one item for each line of the target's list, and what is still wanted from
+ * older ones.
+ */
+enum load_want {
+	LOAD_WANT_NOTHING,
+	LOAD_WANT_BLOCKS, /* pages of every older backup */
+	LOAD_WANT_WHOLE,  /* the newest older backup that stores the file */
+};
+
+struct load_item {
+	struct layer_entry entry;
+	struct probackup_file
+		file;  /* its name is that of the stored file also if the target stores nothing */
+	uint32_t crc;  /* of the stored file */
+	uint32_t seen; /* 1 + number of the member whose list had it last */
+	enum load_want want;
+	bool hidden; /* not shown: left out when the lists are done */
+};
+
+struct load {
+	struct probackup_chain *chain;
+	unsigned member; /* whose list is being read */
+	struct errmsg *e;
+	struct load_item *items; /* of the target; sorted by entry.path after present_items */
+	uint32_t count, cap;
+	uint32_t *slots; /* hash table of the items by stored name, 0: free, else 1 + item */
+	uint32_t slot_mask;
+	uint32_t wanted; /* items with LOAD_WANT_WHOLE */
+	bool has_external;
+};
+
+/* Reads all lists, fills the layers' entries and files, and the content hash. */
+int load_chain(struct probackup_chain *chain, bool *ret_external, struct errmsg *e);
+
+/* Adds an item (zeroed); NULL: out of memory. Pointers to items become invalid. */
+struct load_item *load_add(struct load *load);
+/* The item of that path as the list has it, or NULL. For the few that are looked for by name. */
+struct load_item *load_find(struct load *load, const char *path);
+
+/*
+ * ---- manifest.c ----
+ */
+
+void manifest_sort(struct load_item *items, uint32_t count); /* by entry.path */
+/* Splits sorted items into the layer's entries and files; an item with an entry.file gets its
+ * number. */
+int manifest_build(struct probackup_layer *layer, const struct load_item *items, uint32_t count);
+
+/*
+ * ---- present.c ----
+ */
+
+/* Hides, renames and adds items of the target. */
+int present_items(struct load *load);
+/* Makes the content of postgresql.auto.conf from the backup that stores it; member and crc as in
+ * its list. */
+int present_auto_conf(struct load *load, struct load_item *item, unsigned member, uint64_t size,
+		      uint32_t crc);
+
+/* The lines that restore keeps, in place; returns the new length. Pure. */
+size_t present_filter_auto_conf(char *text, size_t len);
+
+/*
+ * Calls fn with each oid named in a tablespace_map. Pure. -EUCLEAN for what is none.
+ */
+int present_parse_tablespace_map(const char *text, size_t len,
+				 int (*fn)(void *ctx, const char *oid, size_t oid_len), void *ctx);
+
+/*
+ * ---- chain.c ----
+ */
+
+/* Locks the members, loads the lists. instance_dirfd is the caller's. */
+int chain_open(int instance_dirfd, const struct catalog_chain *members, pid_t lock_pid,
+	       struct errmsg *e, struct probackup_chain **ret);
+void chain_close(struct probackup_chain *chain); /* NULL is fine */
+
+#endif
