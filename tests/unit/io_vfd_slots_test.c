@@ -1,0 +1,428 @@
+/*
+ * tests/unit/io_vfd_slots_test.c: dirty files and their errors, stale handles, freeing, waiting for
+ * a slot.
+ */
+#include "io_vfd_util.h"
+
+#include <errno.h>
+
+/* ---- dirty files ---- */
+
+START_TEST(eviction_of_a_dirty_file_keeps_its_error)
+{
+	struct vfd *bad, *good;
+
+	if (!start(_i, 2))
+		return;
+	bad = file("one", O_RDWR | O_CREAT);
+	good = file("two", O_RDWR | O_CREAT);
+	ck_assert_int_eq(do_write(bad, "text"), 4);
+	ck_assert_int_eq(do_write(good, "text"), 4);
+	ck_assert(vfd_is_dirty(bad) && vfd_is_dirty(good));
+	probe_fail(&probe, SYS_CALL_FDATASYNC, 1, 1, -EIO);
+	push_out(3);
+	ck_assert_int_eq(calls(SYS_CALL_FDATASYNC), 2);
+	if (vfd_error(good) < 0) { /* whose came first is the engine's choice */
+		struct vfd *swap = good;
+
+		good = bad;
+		bad = swap;
+	}
+	ck_assert_int_eq(vfd_error(bad), -EIO);
+	ck_assert_int_eq(vfd_error(good), 0);
+	ck_assert(!vfd_is_dirty(good));
+	/* Sticky, and not tried again; without a descriptor for the good one. */
+	ck_assert_int_eq(do_sync(bad), -EIO);
+	ck_assert_int_eq(do_sync(bad), -EIO);
+	ck_assert_int_eq(do_sync(good), 0);
+	ck_assert_int_eq(calls(SYS_CALL_FDATASYNC), 2);
+	expect_text(bad, "text");
+	ck_assert_int_eq(do_sync(bad), -EIO);
+	ck_assert_int_eq(do_write(bad, "TEXT"), 4);
+	ck_assert_int_eq(do_sync(bad), -EIO);
+	push_out(3);
+	expect_text(bad, "TEXT");
+	ck_assert_int_eq(calls(SYS_CALL_FDATASYNC), 2);
+	vfd_free(bad);
+	vfd_free(good);
+	stop();
+}
+END_TEST
+
+START_TEST(an_fdatasync_error_sticks)
+{
+	struct vfd *v;
+
+	if (!start(_i, 2))
+		return;
+	v = file("f", O_RDWR | O_CREAT);
+	ck_assert_int_eq(do_write(v, "x"), 1);
+	probe_fail(&probe, SYS_CALL_FDATASYNC, 1, 1, -ENOSPC);
+	ck_assert_int_eq(do_sync(v), -ENOSPC);
+	ck_assert_int_eq(do_sync(v), -ENOSPC);
+	ck_assert_int_eq(vfd_error(v), -ENOSPC);
+	ck_assert(vfd_is_dirty(v));
+	vfd_free(v);
+	stop();
+}
+END_TEST
+
+START_TEST(clean_ones_go_first)
+{
+	struct vfd *d[2], *c[2];
+
+	if (!start(_i, 4))
+		return;
+	d[0] = file("d0", O_RDWR | O_CREAT);
+	d[1] = file("d1", O_RDWR | O_CREAT);
+	make("c0");
+	make("c1");
+	c[0] = file("c0", O_RDONLY);
+	c[1] = file("c1", O_RDONLY);
+	ck_assert_int_eq(do_write(d[0], "0"), 1);
+	ck_assert_int_eq(do_write(d[1], "1"), 1);
+	expect_text(c[0], "c0");
+	expect_text(c[1], "c1");
+	crowd(20);
+	ck_assert_int_eq(calls(SYS_CALL_FDATASYNC), 0);
+	ck_assert(vfd_is_dirty(d[0]) && vfd_is_dirty(d[1]));
+	ck_assert_uint_eq(stats().dirty, 2);
+	ck_assert_int_eq(do_sync(d[0]), 0);
+	ck_assert(!vfd_is_dirty(d[0]));
+	for (unsigned i = 0; i < 2; i++) {
+		vfd_free(d[i]);
+		vfd_free(c[i]);
+	}
+	stop();
+}
+END_TEST
+
+/* A sync that runs beside a write proves nothing about it. */
+START_TEST(a_sync_beside_a_write_leaves_the_file_dirty)
+{
+	char byte = 'x';
+	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+	struct vfd_op w, s;
+	struct vfd *v;
+
+	if (!start(_i, 2))
+		return;
+	v = file("f", O_RDWR | O_CREAT);
+	ck_assert_int_eq(do_write(v, "y"), 1);
+	for (unsigned i = 0; i < 50; i++) {
+		w = (struct vfd_op){.io = {.code = IO_WRITE, .iov = &iov, .iovcnt = 1},
+				    .vfd = v,
+				    .done = finished};
+		s = (struct vfd_op){.io.code = IO_FDATASYNC, .vfd = v, .done = finished};
+		if (i % 2) {
+			vfd_submit(&w);
+			vfd_submit(&s);
+		} else {
+			vfd_submit(&s);
+			vfd_submit(&w);
+		}
+		ck_assert(vfd_is_dirty(v));
+		engine_drain(engine);
+		ck_assert(vfd_is_dirty(v));
+	}
+	ck_assert_int_eq(do_sync(v), 0);
+	ck_assert(!vfd_is_dirty(v));
+	vfd_free(v);
+	stop();
+}
+END_TEST
+
+START_TEST(jobs_of_writers_make_dirty)
+{
+	struct vfd_op op;
+	struct vfd *w, *r;
+
+	if (!start(_i, 2))
+		return;
+	w = file("f", O_RDWR | O_CREAT);
+	op = (struct vfd_op){.io = {.code = IO_JOB, .job = job_nothing}, .vfd = w};
+	ck_assert(!vfd_is_created(w));
+	ck_assert_int_eq(run(&op), 1);
+	ck_assert(vfd_is_dirty(w) && vfd_is_created(w));
+	r = file("f", O_RDONLY);
+	op = (struct vfd_op){.io = {.code = IO_JOB, .job = job_nothing}, .vfd = r};
+	ck_assert_int_eq(run(&op), 1);
+	ck_assert(!vfd_is_dirty(r) && !vfd_is_created(r));
+	op = (struct vfd_op){.io = {.code = IO_FALLOCATE, .len = 10}, .vfd = r};
+	ck_assert_int_eq(run(&op), -EBADF);
+	vfd_free(w);
+	vfd_free(r);
+	stop();
+}
+END_TEST
+
+START_TEST(syncs_without_a_descriptor)
+{
+	struct vfd *v;
+
+	if (!start(_i, 1))
+		return;
+	make("f");
+	v = file("f", O_RDWR);
+	ck_assert_int_eq(do_sync(v),
+			 0); /* never open: in earnest, for what an earlier process left */
+	ck_assert_int_eq(calls(SYS_CALL_FDATASYNC), 1);
+	ck_assert_int_eq(do_write(v, "g"), 1);
+	push_out(1);
+	ck_assert_int_eq(calls(SYS_CALL_FDATASYNC), 2);
+	ck_assert_uint_eq(stats().open_after_replace, 0);
+	ck_assert_int_eq(do_sync(v), 0);
+	ck_assert_int_eq(calls(SYS_CALL_FDATASYNC), 2);
+	ck_assert_uint_eq(stats().open_after_replace, 0);
+	expect_text(v, "g");
+	ck_assert_uint_eq(stats().open_after_replace, 1);
+	vfd_free(v);
+	stop();
+}
+END_TEST
+
+/* A sync that comes while the file is being evicted takes part in that one. */
+START_TEST(syncs_during_eviction)
+{
+	struct vfd_op r = {.io.code = IO_READ, .done = finished}, s = {.io.code = IO_FDATASYNC};
+	struct vfd *v, *o;
+
+	if (!start(_i, 1))
+		return;
+	make("o");
+	for (unsigned fail = 0; fail < 2; fail++) {
+		v = file(fail ? "g" : "f", O_RDWR | O_CREAT);
+		o = file("o", O_RDONLY);
+		ck_assert_int_eq(do_write(v, "1"), 1);
+		probe_fail(&probe, SYS_CALL_FDATASYNC, fail, 0, -EIO);
+		r.vfd = o;
+		vfd_submit(&r); /* evicts v */
+		ck_assert(vfd_is_dirty(v));
+		s.vfd = v;
+		ck_assert_int_eq(run(&s), fail ? -EIO : 0);
+		engine_drain(engine);
+		ck_assert_int_eq(calls(SYS_CALL_FDATASYNC), 1);
+		ck_assert(!vfd_is_dirty(v));
+		vfd_free(v);
+		vfd_free(o);
+	}
+	stop();
+}
+END_TEST
+
+/* ---- handles, slots ---- */
+
+START_TEST(a_taken_slot_is_noticed)
+{
+	char byte;
+	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+	struct vfd *a, *b;
+
+	if (!start(_i, 1))
+		return;
+	make("a");
+	make("b");
+	a = file("a", O_RDONLY);
+	b = file("b", O_RDONLY);
+	ck_assert_int_eq(vfd_read_now(a, &iov, 1, 0), -EAGAIN); /* never open */
+	expect_text(a, "a");
+	ck_assert_int_eq(vfd_read_now(a, &iov, 1, 0), 1);
+	ck_assert_int_eq(byte, 'a');
+	expect_text(b, "b"); /* in a's slot */
+	ck_assert_int_eq(vfd_read_now(a, &iov, 1, 0), -EAGAIN);
+	ck_assert_int_eq(vfd_read_now(b, &iov, 1, 0), 1);
+	ck_assert_int_eq(byte, 'b');
+	expect_text(a, "a");
+	ck_assert_int_eq(vfd_read_now(b, &iov, 1, 0), -EAGAIN);
+	vfd_free(a);
+	expect_text(b, "b");
+	vfd_free(b);
+	ck_assert_int_le(atomic_load(&probe.open_max), 1);
+	stop();
+}
+END_TEST
+
+static atomic_bool release;
+
+static int64_t job_waits(struct io_op *op)
+{
+	while (!atomic_load(&release))
+		usleep(500);
+	return 1;
+}
+
+static void settle(void)
+{
+	for (unsigned i = 0; i < 30; i++)
+		io_wait(engine, 1);
+}
+
+START_TEST(pinned_slots_make_others_wait)
+{
+	struct vfd *v[4];
+	struct vfd_op op[4];
+	char name[3] = "p0";
+
+	if (!start(_i, 2))
+		return;
+	atomic_store(&release, false);
+	for (unsigned i = 0; i < 4; i++) {
+		name[1] = (char)('0' + i);
+		make(name);
+		v[i] = file(name, O_RDONLY);
+		op[i] = (struct vfd_op){
+			.io = {.code = IO_JOB, .job = i < 2 ? job_waits : job_nothing},
+			.vfd = v[i],
+			.done = finished};
+		vfd_submit(&op[i]);
+		settle();
+	}
+	ck_assert(op[0].vfd && op[1].vfd && op[2].vfd && op[3].vfd);
+	ck_assert_uint_eq(stats().pinned, 2);
+	ck_assert_uint_eq(stats().waits, 2);
+	atomic_store(&release, true);
+	engine_drain(engine);
+	ck_assert(!op[0].vfd && !op[1].vfd && !op[2].vfd && !op[3].vfd);
+	ck_assert_int_le(atomic_load(&probe.open_max), 2);
+	for (unsigned i = 0; i < 4; i++)
+		vfd_free(v[i]);
+	stop();
+}
+END_TEST
+
+/* Freeing the file whose slot others wait for, from inside its last callback, and with a close
+ * under way. */
+START_TEST(free_while_others_wait)
+{
+	struct vfd_op first, second;
+
+	if (!start(_i, 1))
+		return;
+	make("a");
+	make("b");
+	for (unsigned round = 0; round < 200; round++) {
+		struct vfd *b = file("b", O_RDONLY);
+
+		to_free = file("a", O_RDONLY);
+		first = (struct vfd_op){.io = {.code = IO_JOB, .job = job_nothing},
+					.vfd = to_free,
+					.done = done_frees};
+		second = (struct vfd_op){
+			.io = {.code = IO_JOB, .job = job_nothing}, .vfd = b, .done = finished};
+		vfd_submit(&first);
+		vfd_submit(&second);
+		if (round % 2)
+			io_wait(engine, 0);
+		engine_drain(engine);
+		ck_assert(!first.vfd && !second.vfd);
+		vfd_free(b);
+		if (round % 3 == 0)
+			engine_drain(engine);
+	}
+	ck_assert_int_le(atomic_load(&probe.open_max), 1);
+	ck_assert_uint_ge(stats().close + stats().close_by_replace, 400 - 1);
+	stop();
+}
+END_TEST
+
+/* A file in the middle of being evicted is freed: its fdatasync and close go on without it. */
+START_TEST(free_while_being_evicted)
+{
+	struct vfd_op op;
+
+	if (!start(_i, 1))
+		return;
+	make("b");
+	for (unsigned round = 0; round < 100; round++) {
+		struct vfd *a = file("a", O_RDWR | O_CREAT), *b = file("b", O_RDONLY);
+
+		ck_assert_int_eq(do_write(a, "1"), 1);
+		op = (struct vfd_op){
+			.io = {.code = IO_JOB, .job = job_nothing}, .vfd = b, .done = finished};
+		vfd_submit(&op);
+		for (unsigned i = 0; i < round % 4; i++)
+			io_reap(engine);
+		vfd_free(a);
+		engine_drain(engine);
+		ck_assert_ptr_null(op.vfd);
+		ck_assert_int_eq(op.io.result, 1);
+		vfd_free(b);
+	}
+	ck_assert_int_le(atomic_load(&probe.open_max), 1);
+	stop();
+}
+END_TEST
+
+static unsigned hot_left;
+static bool cold_is_done;
+
+static void hot_again(struct vfd_op *op)
+{
+	if (!cold_is_done && hot_left-- > 0)
+		vfd_submit(op);
+}
+
+static void cold_done(struct vfd_op *op)
+{
+	cold_is_done = true;
+}
+
+/* Every slot always has an operation in flight, and still the newcomer gets one. */
+START_TEST(nobody_waits_for_ever)
+{
+	struct vfd *hot[2], *cold;
+	struct vfd_op hots[6], op;
+
+	if (!start(_i, 2))
+		return;
+	make("h0");
+	make("h1");
+	make("cold");
+	hot[0] = file("h0", O_RDONLY);
+	hot[1] = file("h1", O_RDONLY);
+	cold = file("cold", O_RDONLY);
+	hot_left = 1000000;
+	cold_is_done = false;
+	for (unsigned i = 0; i < 6; i++) {
+		hots[i] = (struct vfd_op){.io = {.code = IO_JOB, .job = job_nothing},
+					  .vfd = hot[i % 2],
+					  .done = hot_again};
+		vfd_submit(&hots[i]);
+	}
+	for (unsigned i = 0; i < 50; i++)
+		io_wait(engine, 10);
+	op = (struct vfd_op){
+		.io = {.code = IO_JOB, .job = job_nothing}, .vfd = cold, .done = cold_done};
+	vfd_submit(&op);
+	engine_drain(engine);
+	ck_assert(cold_is_done);
+	ck_assert_uint_gt(hot_left, 990000);
+	vfd_free(hot[0]);
+	vfd_free(hot[1]);
+	vfd_free(cold);
+	stop();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("io_vfd_slots");
+	TCase *tc = tcase_create("vfd");
+
+	tcase_set_timeout(tc, 300);
+	tcase_add_checked_fixture(tc, unit_setup, unit_teardown);
+	tcase_add_loop_test(tc, eviction_of_a_dirty_file_keeps_its_error, 0, ENGINE_COUNT);
+	tcase_add_loop_test(tc, an_fdatasync_error_sticks, 0, ENGINE_COUNT);
+	tcase_add_loop_test(tc, clean_ones_go_first, 0, ENGINE_COUNT);
+	tcase_add_loop_test(tc, a_sync_beside_a_write_leaves_the_file_dirty, 0, ENGINE_COUNT);
+	tcase_add_loop_test(tc, jobs_of_writers_make_dirty, 0, ENGINE_COUNT);
+	tcase_add_loop_test(tc, syncs_without_a_descriptor, 0, ENGINE_COUNT);
+	tcase_add_loop_test(tc, syncs_during_eviction, 0, ENGINE_COUNT);
+	tcase_add_loop_test(tc, a_taken_slot_is_noticed, 0, ENGINE_COUNT);
+	tcase_add_loop_test(tc, pinned_slots_make_others_wait, ENGINE_THREADS, ENGINE_COUNT);
+	tcase_add_loop_test(tc, free_while_others_wait, 0, ENGINE_COUNT);
+	tcase_add_loop_test(tc, free_while_being_evicted, 0, ENGINE_COUNT);
+	tcase_add_loop_test(tc, nobody_waits_for_ever, 0, ENGINE_COUNT);
+	suite_add_tcase(s, tc);
+	return unit_run(s);
+}
