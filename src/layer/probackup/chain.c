@@ -128,6 +128,26 @@ static int chain_new(unsigned count, pid_t lock_pid, struct probackup_chain **re
 	return 0;
 }
 
+static bool stores_pages(const struct probackup_layer *member)
+{
+	for (uint32_t i = 0; i < member->file_count; i++) {
+		if (member->files[i].info.count > 0)
+			return true;
+	}
+	return false;
+}
+
+static void warn_member(struct open_chain *oc, const struct probackup_layer *member)
+{
+	catalog_caution(oc->warnings, member->base.id, &member->control);
+	if (member->map_fd < 0 && stores_pages(member))
+		(void)fprintf(
+			oc->warnings,
+			"backup %s: page_header_map is missing: each of its data files is read "
+			"whole before its first page\n",
+			member->base.id);
+}
+
 static void warn(struct open_chain *oc, bool has_external)
 {
 	const char *target = oc->members->items[oc->members->count - 1]->id;
@@ -161,8 +181,7 @@ static int open_all(struct open_chain *oc, int instance_dirfd, struct errmsg *e)
 	chain->base.pg_version = target->pg_version;
 	chain->base.start_time = target->start_time;
 	for (unsigned i = 0; i < chain->base.count; i++)
-		catalog_caution(oc->warnings, chain->members[i].base.id,
-				&chain->members[i].control);
+		warn_member(oc, &chain->members[i]);
 	warn(oc, has_external);
 	return 0;
 }

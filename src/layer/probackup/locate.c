@@ -44,7 +44,8 @@ static int scan_file(struct probackup_layer *pl, struct probackup_file *file,
 	if (fd < 0)
 		return errmsg_set(e, fd, "backup %s: %s: %s", pl->base.id, file->name,
 				  errmsg_text(NULL, fd));
-	if (!__atomic_exchange_n(&file->scanned, true, __ATOMIC_RELAXED))
+	/* That the whole map is missing was said when the chain was opened. */
+	if (pl->map_fd >= 0 && !__atomic_exchange_n(&file->scanned, true, __ATOMIC_RELAXED))
 		log_warning("backup %s: %s: %s; reading the whole file instead", pl->base.id,
 			    file->name, map_problem);
 	rc = headers_scan(fd, &file->info, ret, &problem);
