@@ -79,6 +79,11 @@ const char *diff_recovery_note(const struct diff *diff);
 /* From now on asynchronous: after privileges were dropped and threads may exist. */
 int diff_start(struct diff *diff, struct io_engine *io, struct vfd_cache *vfds);
 
+/*
+ * Before diff_close, when idle and nothing is pending: writes a new state if the journal holds anything, so that the
+ * next mount has nothing to replay and writes nothing. Blocks. An error costs nothing but that.
+ */
+int diff_checkpoint(struct diff *diff);
 /* Everything synced and nothing in flight (see diff_sync, diff_is_idle). Drops the lock. NULL is fine. */
 void diff_close(struct diff *diff);
 bool diff_is_idle(const struct diff *diff);
@@ -156,6 +161,8 @@ struct diff_write {
 	struct diff *diff;
 	struct vfd_op io;
 	struct diff_room_wait room;
+	uint64_t room_taken;
+	bool claims;
 };
 void diff_write(struct diff *diff, struct diff_write *op);
 
@@ -174,6 +181,11 @@ void diff_allocate(struct diff *diff, struct diff_allocate *op);
 
 /* ---- commit ---- */
 
+struct diff_file_wait { /* the diff's own */
+	void (*done)(struct diff_file_wait *wait, int rc);
+	struct diff_file_wait *next;
+};
+
 /* Fill file and done, keep until done. */
 struct diff_sync {
 	struct diff_file *file; /* NULL with all unset: names only (fsyncdir) */
@@ -181,8 +193,11 @@ struct diff_sync {
 	void (*done)(struct diff_sync *op);
 	int result;
 
-	struct diff_sync *next;
-	struct vfd_op io;
+	struct diff *diff;
+	struct diff_sync *next;      /* waits for a commit */
+	struct diff_file_wait wait; /* waits for an fdatasync of the file */
+	unsigned parts;
+	bool ahead;
 };
 /*
  * All names so far and, of the file, everything written before the call are durable when done is called with
