@@ -1,0 +1,62 @@
+/*
+ * cmd/process.h: programs of PostgreSQL that are run for a clone, always as its owner.
+ *
+ * Used by `up` and `down`; one thread. Nothing goes through a shell. Programs get a small
+ * environment of their own, no descriptor of ours, and the owner's ids for good when the caller is
+ * root.
+ */
+#ifndef CMD_PROCESS_H
+#define CMD_PROCESS_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct owner {
+	uid_t uid;
+	gid_t gid;
+	char *name; /* the number, if it has no name */
+	char *home;
+};
+
+int owner_find(uid_t uid, gid_t gid, struct errmsg *e, struct owner *ret);
+void owner_clear(struct owner *owner);
+
+/*
+ * Files are looked at and made with the owner's rights from enter to leave (effective ids and
+ * groups); without effect unless the caller is root. Between them nothing that needs root may run.
+ */
+int owner_enter(const struct owner *owner, struct errmsg *e);
+void owner_leave(void);
+
+/*
+ * Runs argv and returns what it wrote to stdout and stderr (malloc'ed, at most 1 MiB is kept) and
+ * its exit status; 128 + n if signal n ended it. env holds further "NAME=value" strings, NULL:
+ * none. -ETIMEDOUT after timeout_ms (it is killed then).
+ */
+int process_run(const struct owner *owner, const char *const *argv, const char *const *env,
+		int timeout_ms, struct errmsg *e, char **ret_output, int *ret_status);
+
+/* As process_run, with `input` as its standard input. */
+int process_run_input(const struct owner *owner, const char *const *argv, const char *const *env,
+		      const char *input, int timeout_ms, struct errmsg *e, char **ret_output,
+		      int *ret_status);
+
+/* Starts argv in a session of its own, its output appended to the file log (made 0600). */
+int process_start(const struct owner *owner, const char *const *argv, const char *log,
+		  struct errmsg *e, pid_t *ret);
+
+/* False if there is no such process or it is a zombie. */
+bool process_is_alive(pid_t pid);
+/* Start time in clock ticks since boot, 0 if there is none: with the pid it names a process for
+ * good. */
+uint64_t process_start_time(pid_t pid);
+/* Where it works (malloc'ed), NULL if unknown. Does not touch the directory itself. */
+char *process_directory(pid_t pid);
+
+void process_sleep_ms(unsigned ms);
+uint64_t process_now_ms(void); /* monotonic */
+
+#endif
