@@ -67,8 +67,8 @@ static void put_binding(FILE *out, const struct diff_binding *binding)
 
 int superblock_write(int dirfd, const struct superblock *sb, const struct diff_binding *binding)
 {
-	_cleanup_(streamp) FILE *out = NULL;
 	_cleanup_free_ char *text = NULL;
+	_cleanup_(streamp) FILE *out = NULL; /* closed first: closing it still moves text */
 	size_t len;
 
 	out = open_memstream(&text, &len);
