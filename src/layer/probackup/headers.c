@@ -163,7 +163,7 @@ static int scan_records(struct window *w, const struct headers_info *info, const
 	uint64_t pos = 0;
 
 	for (uint32_t i = 0; i < h->count; i++) {
-		uint32_t block, len;
+		uint32_t block = 0, len = 0;
 		int rc = window_head(w, pos, &block, &len);
 
 		if (rc < 0) {
