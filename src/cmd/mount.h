@@ -30,7 +30,7 @@ struct mount_request {
 	bool native_wal;     /* wal_dir in the clone's own folder (<diff>/wal, or
 				<home>/clones/<name>/wal) */
 	bool read_only;
-	bool xattr;
+	bool noexec;
 	bool no_verify_reads;
 	bool foreground; /* `mount --foreground` only: serves in the calling process and returns
 			    when unmounted */
@@ -42,6 +42,7 @@ struct mount_request {
 
 #define MOUNT_INDEX_MEMORY (256u << 20)
 #define MOUNT_RESERVE	   (64u << 20)
+#define MOUNT_READAHEAD_KIB 1024
 #define MOUNT_REQUEST_INIT                                                                         \
 	{                                                                                          \
 		.engine = IO_KIND_AUTO, .index_memory = MOUNT_INDEX_MEMORY,                        \
@@ -55,6 +56,7 @@ struct mount_result {
 	char *instance, *backup;
 	char *diff;    /* NULL: read-only */
 	char *wal_dir; /* NULL: pg_wal is in the mount */
+	char *folder;  /* <home>/clones/<name>, NULL if it has none */
 	char *run_dir; /* 0700, the owner's, removed with the mount: `up` may keep its own files
 			  there */
 	char **chain;  /* backup ids, oldest first */
@@ -67,6 +69,7 @@ struct mount_result {
 	gid_t gid;
 	uint32_t pg_version; /* major, 0 unknown */
 	bool needs_archive;  /* WAL is not in the backup */
+	bool read_only;
 	bool temporary;	     /* the diff goes with the mount */
 	bool own_mountpoint; /* the mount point is <home>/clones/<name>/mnt */
 };
@@ -84,10 +87,6 @@ void mount_result_free(struct mount_result *result);
  * temporary diff. A mount whose daemon is dead is cleaned up. -EBUSY: PostgreSQL runs there.
  */
 int umount_clone(const char *mountpoint, unsigned flags, struct errmsg *e);
-
-/* The pid of a PostgreSQL server that runs on this data directory (postmaster.pid with a live
- * process), or 0. */
-pid_t mount_postmaster(const char *directory);
 
 /* Writes the facts to stdout, as text or as the JSON that DESIGN.md section 5 promises; warnings go
  * to stderr. */

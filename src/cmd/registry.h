@@ -49,6 +49,24 @@ int registry_find(const char *mountpoint, struct errmsg *e, struct clone *ret);
 int registry_find_diff(const char *diff, struct errmsg *e, struct clone *ret);
 void registry_clone_free(struct clone *clone);
 
+/* True while the serving process of the clone, or its helper, lives. */
+bool registry_is_held(const struct clone *clone);
+/* Waits until neither lives. -ETIMEDOUT. */
+int registry_wait_end(const struct clone *clone, int timeout_ms);
+
+/* ---- for mount ---- */
+
+/*
+ * Makes the folder of a mount, of that owner, and locks it: *ret_fd holds the lock, and so does every copy of it in other
+ * processes. What a dead mount left there is removed. -EBUSY: served by another process.
+ */
+int registry_claim(const char *home, const char *mountpoint, uid_t uid, gid_t gid, struct errmsg *e,
+		   char **ret_run_dir, int *ret_fd);
+int registry_write(int run_fd, const char *facts);
+/* Keeps or forgets the facts of a permanent diff. Failures cost only its line in `status`. */
+void registry_remember(const char *home, const char *diff, const char *facts);
+void registry_forget(const char *home, const char *diff);
+
 /* All clones of the caller; for root, of everybody. Running ones first. */
 int registry_list(struct errmsg *e, struct clone_list *ret);
 void registry_list_free(struct clone_list *list);

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum helper_op {
@@ -65,23 +66,6 @@ static int unmount(struct helper_state *h, bool lazy)
 	return rc;
 }
 
-/* The kernel offers 128 KiB; only root may raise it, and a mount without it is slower, not wrong.
- */
-static void set_readahead(const struct helper_state *h, unsigned kib)
-{
-	_cleanup_close_ int fd = -1;
-	char path[128], text[16];
-	int len;
-
-	(void)snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", h->mount.major,
-		       h->mount.minor);
-	fd = sys_openat(AT_FDCWD, path, O_WRONLY, 0);
-	if (fd < 0)
-		return;
-	len = snprintf(text, sizeof(text), "%u", kib);
-	(void)sys_pwrite_full(fd, text, (size_t)len, 0);
-}
-
 static void handle(struct helper_state *h, int fd, const struct helper_message *m)
 {
 	int rc;
@@ -91,7 +75,7 @@ static void handle(struct helper_state *h, int fd, const struct helper_message *
 		h->mounted = mountinfo_find(h->options->mountpoint, &h->mount) == 0;
 		break;
 	case HELPER_READAHEAD:
-		set_readahead(h, m->arg);
+		mountinfo_set_readahead(h->options->mountpoint, m->arg);
 		break;
 	case HELPER_UNMOUNT:
 	case HELPER_UNMOUNT_LAZY:
@@ -104,14 +88,14 @@ static void handle(struct helper_state *h, int fd, const struct helper_message *
 	}
 }
 
-static void close_but(int a, int b)
+void helper_close_others(int a, int b)
 {
 	unsigned low = (unsigned)MIN(a, b), high = (unsigned)MAX(a, b);
 	int null = sys_openat(AT_FDCWD, "/dev/null", O_RDWR, 0);
 
 	for (int fd = 0; null >= 0 && fd < 3; fd++)
 		(void)dup2(null, fd);
-	if (b < 0)
+	if (MIN(a, b) < 0)
 		low = high;
 	if (low > 3)
 		(void)close_range(3, low - 1, 0);
@@ -130,7 +114,9 @@ static void __attribute__((noreturn)) helper_main(int fd, const struct helper_op
 	(void)signal(SIGTERM, SIG_IGN);
 	(void)signal(SIGINT, SIG_IGN);
 	(void)signal(SIGHUP, SIG_IGN);
-	close_but(fd, options->keep_fd);
+	helper_close_others(fd, options->keep_fd);
+	if (options->started != NULL)
+		options->started(options->ctx);
 	for (;;) {
 		n = recv(fd, &m, sizeof(m), 0);
 		if (n == (ssize_t)sizeof(m))
@@ -179,6 +165,15 @@ void helper_free(struct helper *helper)
 		return;
 	(void)sys_close(helper->fd);
 	free(helper);
+}
+
+void helper_end(struct helper *helper)
+{
+	pid_t pid = helper != NULL ? helper->pid : 0;
+
+	helper_free(helper);
+	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		continue;
 }
 
 pid_t helper_pid(const struct helper *helper)

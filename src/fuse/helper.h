@@ -19,6 +19,7 @@ struct helper;
 struct helper_options {
 	const char *mountpoint; /* canonical; both sides keep copies */
 	int keep_fd;		/* stays open in the helper; -1: none */
+	void (*started)(void *ctx); /* in the helper, first; NULL is fine */
 	/* In the helper, when the daemon has ended and nothing is mounted any more; orderly:
 	 * helper_done was called before. */
 	void (*finish)(void *ctx, bool orderly);
@@ -29,6 +30,8 @@ struct helper_options {
 int helper_start(const struct helper_options *options, struct errmsg *e, struct helper **ret);
 /* Lets the helper end: it unmounts what is still mounted. Returns at once. NULL is fine. */
 void helper_free(struct helper *helper);
+/* The same, and waits until it has ended: for the way back when mounting fails. */
+void helper_end(struct helper *helper);
 
 pid_t helper_pid(const struct helper *helper);
 int helper_fd(const struct helper *helper); /* polls readable when helper_answer has something */
@@ -43,5 +46,8 @@ int helper_unmount(struct helper *helper, bool lazy);
 int helper_answer(struct helper *helper, int *ret);
 /* All is committed: whatever is left of the clone may go. */
 int helper_done(struct helper *helper);
+
+/* Points 0, 1 and 2 to /dev/null and closes every descriptor but a and b (-1: none). */
+void helper_close_others(int a, int b);
 
 #endif

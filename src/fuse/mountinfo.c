@@ -5,6 +5,7 @@
  */
 #include "fuse/mountinfo.h"
 
+#include "base/sys.h"
 #include "base/util.h"
 #include "fuse/session.h"
 
@@ -157,6 +158,23 @@ bool mountinfo_is_dead(const char *mountpoint)
 		return false;
 	/* stat would be answered from the kernel's cache; statfs never is. */
 	return statfs(mountpoint, &st) != 0 && (errno == ENOTCONN || errno == ECONNABORTED);
+}
+
+void mountinfo_set_readahead(const char *mountpoint, unsigned kib)
+{
+	_cleanup_close_ int fd = -1;
+	char path[128], text[16];
+	struct mountinfo info;
+	int len;
+
+	if (geteuid() != 0 || mountinfo_find(mountpoint, &info) != 0 || strcmp(info.fstype, SESSION_FSTYPE) != 0)
+		return;
+	(void)snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", info.major, info.minor);
+	fd = sys_openat(AT_FDCWD, path, O_WRONLY, 0);
+	if (fd < 0)
+		return;
+	len = snprintf(text, sizeof(text), "%u", kib);
+	(void)sys_pwrite_full(fd, text, (size_t)len, 0);
 }
 
 /* Who may not unmount asks the setuid program that comes with libfuse. */

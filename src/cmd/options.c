@@ -1,0 +1,263 @@
+/*
+ * mount STORE MOUNTPOINT [--option value]..., or STORE MOUNTPOINT -o option=value,...
+ *
+ * Both forms know the same names. mount(8) adds generic options that mean nothing here (dev, suid, rw, ...):
+ * those are accepted and change nothing, nosuid and nodev stay.
+ */
+#include "cmd/options.h"
+
+#include "base/util.h"
+#include "cmd/cmd.h"
+
+#include <errno.h>
+#include <getopt.h>
+
+static const char help[] =
+	"Usage: pgoverlay mount STORE MOUNTPOINT [OPTION]...\n"
+	"       pgoverlay STORE MOUNTPOINT -o OPTION[=VALUE],...      as mount(8) calls it\n"
+	"Mount a backup of STORE as a PostgreSQL data directory on MOUNTPOINT.\n\n"
+	"  --instance NAME           instance of the store (default: the only one)\n"
+	"  --backup ID               backup (default: the newest that can be mounted)\n"
+	"  --diff DIR                where changes are kept (default: a temporary place, gone on umount)\n"
+	"  --read-only               no changes\n"
+	"  --owner USER              whom all files belong to and the serving process runs as\n"
+	"  --wal-dir DIR             keep pg_wal natively in DIR\n"
+	"  --foreground              serve in this process\n"
+	"  --io-engine KIND          auto, uring or threads (default: auto)\n"
+	"  --index-memory SIZE       bytes of block index held in memory (default: 256M)\n"
+	"  --verify-reads on|off     check page checksums of the backup's blocks (default: on)\n"
+	"  --reserve SIZE            host space kept for journal and checkpoints (default: 64M)\n"
+	"  --format text|json        how the facts of the mount are printed\n"
+	"  --help, --version\n";
+
+enum option_id {
+	OPTION_INSTANCE = 256,
+	OPTION_BACKUP,
+	OPTION_DIFF,
+	OPTION_READ_ONLY,
+	OPTION_OWNER,
+	OPTION_WAL_DIR,
+	OPTION_FOREGROUND,
+	OPTION_IO_ENGINE,
+	OPTION_INDEX_MEMORY,
+	OPTION_VERIFY_READS,
+	OPTION_RESERVE,
+	OPTION_FORMAT,
+	OPTION_HELP,
+	OPTION_VERSION,
+};
+
+static const struct option long_options[] = {
+	{ "instance", required_argument, NULL, OPTION_INSTANCE },
+	{ "backup", required_argument, NULL, OPTION_BACKUP },
+	{ "diff", required_argument, NULL, OPTION_DIFF },
+	{ "read-only", no_argument, NULL, OPTION_READ_ONLY },
+	{ "owner", required_argument, NULL, OPTION_OWNER },
+	{ "wal-dir", required_argument, NULL, OPTION_WAL_DIR },
+	{ "foreground", no_argument, NULL, OPTION_FOREGROUND },
+	{ "io-engine", required_argument, NULL, OPTION_IO_ENGINE },
+	{ "index-memory", required_argument, NULL, OPTION_INDEX_MEMORY },
+	{ "verify-reads", required_argument, NULL, OPTION_VERIFY_READS },
+	{ "reserve", required_argument, NULL, OPTION_RESERVE },
+	{ "format", required_argument, NULL, OPTION_FORMAT },
+	{ "help", no_argument, NULL, OPTION_HELP },
+	{ "version", no_argument, NULL, OPTION_VERSION },
+	{ 0 },
+};
+
+int options_parse_engine(const char *text, enum io_kind *ret)
+{
+	if (strcmp(text, "auto") == 0)
+		*ret = IO_KIND_AUTO;
+	else if (strcmp(text, "uring") == 0)
+		*ret = IO_KIND_URING;
+	else if (strcmp(text, "threads") == 0)
+		*ret = IO_KIND_THREADS;
+	else
+		return -EINVAL;
+	return 0;
+}
+
+int options_parse_switch(const char *text, bool *ret)
+{
+	if (strcmp(text, "on") != 0 && strcmp(text, "off") != 0)
+		return -EINVAL;
+	*ret = text[1] == 'n';
+	return 0;
+}
+
+static int set_option(struct mount_request *r, enum option_id id, const char *value)
+{
+	enum cmd_format format;
+	bool on;
+	int rc = 0;
+
+	switch (id) {
+	case OPTION_INSTANCE:
+		r->instance = value;
+		break;
+	case OPTION_BACKUP:
+		r->backup = value;
+		break;
+	case OPTION_DIFF:
+		r->diff = value;
+		break;
+	case OPTION_READ_ONLY:
+		r->read_only = true;
+		break;
+	case OPTION_OWNER:
+		r->owner = value;
+		break;
+	case OPTION_WAL_DIR:
+		r->wal_dir = value;
+		break;
+	case OPTION_FOREGROUND:
+		r->foreground = true;
+		break;
+	case OPTION_IO_ENGINE:
+		rc = options_parse_engine(value, &r->engine);
+		break;
+	case OPTION_INDEX_MEMORY:
+		rc = cmd_parse_bytes(value, &r->index_memory);
+		break;
+	case OPTION_VERIFY_READS:
+		rc = options_parse_switch(value, &on);
+		r->no_verify_reads = rc == 0 && !on;
+		break;
+	case OPTION_RESERVE:
+		rc = cmd_parse_bytes(value, &r->reserve);
+		break;
+	case OPTION_FORMAT:
+		rc = cmd_parse_format(value, false, &format);
+		r->json = rc == 0 && format == CMD_FORMAT_JSON;
+		break;
+	case OPTION_HELP:
+	case OPTION_VERSION:
+		break;
+	}
+	return rc;
+}
+
+/* ---- -o ---- */
+
+/* What mount(8) and fstab may add and what changes nothing here. */
+static bool is_generic(const char *name)
+{
+	static const char *const names[] = {
+		"rw", "dev", "nodev", "suid", "nosuid", "exec", "async", "sync", "dirsync", "atime", "noatime",
+		"diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime", "lazytime",
+		"nolazytime", "silent", "loud", "defaults", "auto", "noauto", "user", "nouser", "users", "owner",
+		"group", "nofail", "_netdev", "default_permissions", "allow_other",
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	}
+	return strncmp(name, "x-", 2) == 0 || strncmp(name, "comment=", 8) == 0;
+}
+
+static const struct option *find_long(const char *name, size_t len)
+{
+	for (const struct option *o = long_options; o->name != NULL; o++) {
+		size_t i = 0;
+
+		while (i < len && (o->name[i] == name[i] || (o->name[i] == '-' && name[i] == '_')))
+			i++;
+		if (i == len && o->name[len] == 0 && o->val < OPTION_FORMAT)
+			return o;
+	}
+	return NULL;
+}
+
+static int set_mount_option(struct mount_request *r, char *text)
+{
+	char *equals = strchr(text, '=');
+	size_t len = equals != NULL ? (size_t)(equals - text) : strlen(text);
+	const struct option *o = find_long(text, len);
+
+	if (strcmp(text, "ro") == 0) {
+		r->read_only = true;
+		return 0;
+	}
+	if (strcmp(text, "noexec") == 0) {
+		r->noexec = true;
+		return 0;
+	}
+	/* `owner` alone is mount(8)'s, owner=USER is ours. */
+	if (o != NULL && (o->has_arg == required_argument) == (equals != NULL)) {
+		if (set_option(r, (enum option_id)o->val, equals != NULL ? equals + 1 : NULL) == 0)
+			return 0;
+		return cmd_usage("mount", "bad value: -o %s", text);
+	}
+	if (is_generic(text))
+		return 0;
+	return cmd_usage("mount", "unknown option: -o %s", text);
+}
+
+static int set_mount_options(struct mount_request *r, char *list)
+{
+	char *rest = NULL;
+
+	for (char *text = strtok_r(list, ",", &rest); text != NULL; text = strtok_r(NULL, ",", &rest)) {
+		int rc = set_mount_option(r, text);
+
+		if (rc != 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* ---- all of it ---- */
+
+static const char *name_of(int id)
+{
+	for (const struct option *o = long_options; o->name != NULL; o++) {
+		if (o->val == id)
+			return o->name;
+	}
+	return "?";
+}
+
+static int parse_options(int argc, char **argv, struct mount_request *r)
+{
+	int id;
+
+	opterr = 0;
+	optind = 1;
+	while ((id = getopt_long(argc, argv, ":o:", long_options, NULL)) != -1) {
+		int rc = 0;
+
+		if (id == OPTION_HELP)
+			return cmd_print_help(help);
+		if (id == OPTION_VERSION)
+			return cmd_print_version();
+		if (id == ':')
+			return cmd_usage("mount", "%s needs a value", argv[optind - 1]);
+		if (id == '?')
+			return cmd_usage("mount", "unknown option: %s", argv[optind - 1]);
+		if (id == 'o')
+			rc = set_mount_options(r, optarg);
+		else if (set_option(r, (enum option_id)id, optarg) != 0)
+			rc = cmd_usage("mount", "bad value for --%s: '%s'", name_of(id), optarg);
+		if (rc != 0)
+			return rc;
+	}
+	return -1;
+}
+
+int options_parse_mount(int argc, char **argv, struct mount_request *ret)
+{
+	int rc = parse_options(argc, argv, ret);
+
+	if (rc >= 0)
+		return rc;
+	if (argc - optind != 2)
+		return cmd_usage("mount", argc - optind < 2 ? "STORE and MOUNTPOINT are needed" :
+							      "too many arguments");
+	ret->store = argv[optind];
+	ret->mountpoint = argv[optind + 1];
+	if (ret->read_only && (ret->diff != NULL || ret->wal_dir != NULL))
+		return cmd_usage("mount", "--read-only takes neither --diff nor --wal-dir");
+	return -1;
+}

@@ -1,0 +1,29 @@
+/*
+ * cmd/place.h: homes and paths.
+ */
+#ifndef CMD_PLACE_H
+#define CMD_PLACE_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#define PLACE_ROOT_HOME "/var/lib/pgoverlay"
+
+/* Every home whose clones the caller may see: its own first, then root's, and for root those of users that have mounts. */
+struct place_homes {
+	char **paths;
+	unsigned count;
+};
+int place_homes(struct place_homes *ret);
+void place_homes_free(struct place_homes *homes);
+
+/* The canonical path of a mount point, asking nothing of what is mounted there: it may be dead. */
+int place_mountpoint(const char *path, struct errmsg *e, char **ret);
+/* The canonical path of something that need not exist; its directory must. */
+int place_new(const char *path, struct errmsg *e, char **ret);
+/* Canonical paths: is it the directory or something below it? */
+bool place_is_below(const char *path, const char *directory);
+
+#endif

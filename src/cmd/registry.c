@@ -1,0 +1,347 @@
+/*
+ * Clones on disk: <home>/run and <home>/known.
+ *
+ * A folder in run is locked (flock on the directory itself) as long as the daemon or its helper lives, so
+ * that a stale one is told from a running one without asking anybody and without trusting a pid.
+ */
+#include "cmd/registry.h"
+
+#include "base/sys.h"
+#include "base/util.h"
+#include "cmd/facts.h"
+#include "cmd/place.h"
+#include "cmd/remove.h"
+#include "fuse/mountinfo.h"
+#include "fuse/session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#define FACTS "facts.json"
+#define FACTS_MAX (1u << 20)
+#define CLAIM_WAIT_MS 60000
+#define POLL_MS 5
+
+static char *hashed_path(const char *home, const char *folder, const char *key, const char *suffix)
+{
+	char *path;
+
+	if (asprintf(&path, "%s/%s/%016llx%s", home, folder, (unsigned long long)XXH3_64bits(key, strlen(key)),
+		     suffix) < 0)
+		return NULL;
+	return path;
+}
+
+/* ---- locks ---- */
+
+/* 1: held by others, 0: free, or there is nothing to hold. */
+static bool is_held(const char *run_dir)
+{
+	_cleanup_close_ int fd = sys_openat(AT_FDCWD, run_dir, O_RDONLY | O_DIRECTORY, 0);
+
+	return fd >= 0 && sys_flock(fd, LOCK_SH | LOCK_NB) == -EWOULDBLOCK;
+}
+
+bool registry_is_held(const struct clone *clone)
+{
+	return clone->run_dir != NULL && is_held(clone->run_dir);
+}
+
+int registry_wait_end(const struct clone *clone, int timeout_ms)
+{
+	for (int waited = 0; registry_is_held(clone); waited += POLL_MS) {
+		if (waited >= timeout_ms)
+			return -ETIMEDOUT;
+		(void)poll(NULL, 0, POLL_MS);
+	}
+	return 0;
+}
+
+/* ---- claiming ---- */
+
+static bool is_mounted(const char *mountpoint)
+{
+	struct mountinfo info;
+
+	return mountinfo_find(mountpoint, &info) == 0 && strcmp(info.fstype, SESSION_FSTYPE) == 0;
+}
+
+/* A daemon whose mount is gone is on its last commit. */
+static int lock_folder(int fd, const char *mountpoint)
+{
+	int rc = sys_flock(fd, LOCK_EX | LOCK_NB);
+
+	for (int waited = 0; rc == -EWOULDBLOCK && waited < CLAIM_WAIT_MS && !is_mounted(mountpoint);
+	     waited += POLL_MS) {
+		(void)poll(NULL, 0, POLL_MS);
+		rc = sys_flock(fd, LOCK_EX | LOCK_NB);
+	}
+	return rc;
+}
+
+static int remove_leftover(void *ctx, const char *name, unsigned char d_type)
+{
+	return remove_tree(*(int *)ctx, name) == -ENOTDIR ? sys_unlinkat(*(int *)ctx, name, 0) : 0;
+}
+
+/* -EAGAIN: it was removed before the lock was there. */
+static int claim_once(const char *run_dir, const char *mountpoint, uid_t uid, gid_t gid, int *ret_fd)
+{
+	_cleanup_close_ int fd = -1;
+	struct stat locked, now;
+	int rc;
+
+	rc = sys_mkdirat(AT_FDCWD, run_dir, 0700);
+	if (rc != 0 && rc != -EEXIST)
+		return rc;
+	fd = sys_openat(AT_FDCWD, run_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (fd < 0)
+		return fd == -ENOENT ? -EAGAIN : fd;
+	rc = lock_folder(fd, mountpoint);
+	if (rc != 0)
+		return rc == -EWOULDBLOCK ? -EBUSY : rc;
+	rc = sys_fstat(fd, &locked);
+	if (rc != 0)
+		return rc;
+	if (sys_fstatat(AT_FDCWD, run_dir, &now, AT_SYMLINK_NOFOLLOW) != 0 || now.st_ino != locked.st_ino)
+		return -EAGAIN;
+	(void)sys_readdir(fd, ".", remove_leftover, &fd);
+	if (geteuid() == 0 && fchown(fd, uid, gid) < 0)
+		return -errno;
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+int registry_claim(const char *home, const char *mountpoint, uid_t uid, gid_t gid, struct errmsg *e,
+		   char **ret_run_dir, int *ret_fd)
+{
+	_cleanup_free_ char *run = NULL;
+	_cleanup_free_ char *run_dir = hashed_path(home, "run", mountpoint, "");
+	struct clone holder = { 0 };
+	int rc;
+
+	if (run_dir == NULL || asprintf(&run, "%s/run", home) < 0)
+		return -ENOMEM;
+	rc = make_path(run, geteuid() == 0 ? 0755 : 0700);
+	if (rc != 0)
+		return errmsg_set(e, rc, "cannot make '%s': %s", run, strerror(-rc));
+	do {
+		rc = claim_once(run_dir, mountpoint, uid, gid, ret_fd);
+	} while (rc == -EAGAIN);
+	if (rc == -EBUSY) {
+		pid_t pid = registry_find(mountpoint, NULL, &holder) == 0 ? holder.pid : 0;
+
+		registry_clone_free(&holder);
+		return errmsg_set(e, rc, "'%s' is mounted already: served by process %d; 'pgoverlay umount' ends it",
+				  mountpoint, (int)pid);
+	}
+	if (rc != 0)
+		return errmsg_set(e, rc, "cannot claim '%s': %s", run_dir, strerror(-rc));
+	*ret_run_dir = TAKE_PTR(run_dir);
+	return 0;
+}
+
+int registry_write(int run_fd, const char *facts)
+{
+	return sys_replace_file(run_fd, FACTS, facts, strlen(facts), 0600);
+}
+
+void registry_remember(const char *home, const char *diff, const char *facts)
+{
+	_cleanup_free_ char *path = hashed_path(home, "known", diff, ".json");
+	_cleanup_free_ char *known = NULL;
+
+	if (path == NULL || asprintf(&known, "%s/known", home) < 0 ||
+	    make_path(known, geteuid() == 0 ? 0755 : 0700) != 0)
+		return;
+	(void)sys_replace_file(AT_FDCWD, path, facts, strlen(facts), 0644);
+}
+
+void registry_forget(const char *home, const char *diff)
+{
+	_cleanup_free_ char *path = hashed_path(home, "known", diff, ".json");
+
+	if (path != NULL)
+		(void)sys_unlinkat(AT_FDCWD, path, 0);
+}
+
+/* ---- reading ---- */
+
+static int read_clone(const char *path, struct clone *ret)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+	int rc = sys_read_file(AT_FDCWD, path, FACTS_MAX, &text, &len);
+
+	return rc == 0 ? facts_parse_clone(text, ret) : rc;
+}
+
+static int read_run(const char *run_dir, struct clone *ret)
+{
+	_cleanup_free_ char *path = NULL;
+	int rc;
+
+	if (asprintf(&path, "%s/%s", run_dir, FACTS) < 0)
+		return -ENOMEM;
+	rc = read_clone(path, ret);
+	if (rc != 0)
+		return rc;
+	free(ret->run_dir);
+	ret->run_dir = strdup(run_dir);
+	ret->running = registry_is_held(ret) && is_mounted(ret->mountpoint);
+	return 0;
+}
+
+int registry_find(const char *mountpoint, struct errmsg *e, struct clone *ret)
+{
+	_cleanup_free_ char *canonical = NULL;
+	struct place_homes homes;
+	int rc = place_mountpoint(mountpoint, e, &canonical);
+
+	if (rc != 0)
+		return rc;
+	rc = place_homes(&homes);
+	if (rc != 0)
+		return errmsg_set(e, rc, "cannot look for clones: %s", strerror(-rc));
+	rc = -ENOENT;
+	for (unsigned i = 0; rc != 0 && i < homes.count; i++) {
+		_cleanup_free_ char *run_dir = hashed_path(homes.paths[i], "run", canonical, "");
+
+		rc = run_dir != NULL ? read_run(run_dir, ret) : -ENOMEM;
+	}
+	place_homes_free(&homes);
+	if (rc == -EACCES)
+		return errmsg_set(e, rc, "the clone on '%s' belongs to another user", canonical);
+	if (rc != 0)
+		return errmsg_set(e, -ENOENT, "no clone is mounted on '%s'", canonical);
+	return 0;
+}
+
+/* ---- listing ---- */
+
+struct listing {
+	struct clone_list *list;
+	const char *folder;
+	bool known;
+	int rc;
+};
+
+static bool is_listed(const struct clone_list *list, const struct clone *clone)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		const struct clone *other = &list->items[i];
+
+		if (other->diff != NULL && clone->diff != NULL && strcmp(other->diff, clone->diff) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int append(struct clone_list *list, struct clone *clone)
+{
+	struct clone *items = reallocarray(list->items, list->count + 1, sizeof(*items));
+
+	if (items == NULL)
+		return -ENOMEM;
+	list->items = items;
+	list->items[list->count++] = *clone;
+	*clone = (struct clone){ 0 };
+	return 0;
+}
+
+/* A diff that somebody has removed is no clone any more. */
+static bool exists(const char *path)
+{
+	struct stat st;
+
+	return path != NULL && sys_fstatat(AT_FDCWD, path, &st, 0) != -ENOENT;
+}
+
+static int list_entry(void *ctx, const char *name, unsigned char d_type)
+{
+	struct listing *l = ctx;
+	_cleanup_free_ char *path = NULL;
+	struct clone clone = { 0 };
+	int rc = 0;
+
+	if (asprintf(&path, "%s/%s", l->folder, name) < 0)
+		return -ENOMEM;
+	if (l->known && read_clone(path, &clone) == 0) {
+		free(clone.run_dir);
+		clone.run_dir = NULL;
+		clone.pid = 0;
+		if (exists(clone.diff) && !is_listed(l->list, &clone))
+			rc = append(l->list, &clone);
+	} else if (!l->known && read_run(path, &clone) == 0) {
+		rc = append(l->list, &clone);
+	}
+	registry_clone_free(&clone);
+	return rc;
+}
+
+static int list_folder(const char *home, const char *name, bool known, struct clone_list *list)
+{
+	_cleanup_free_ char *folder = NULL;
+	struct listing l = { .list = list, .known = known };
+	int rc;
+
+	if (asprintf(&folder, "%s/%s", home, name) < 0)
+		return -ENOMEM;
+	l.folder = folder;
+	rc = sys_readdir(AT_FDCWD, folder, list_entry, &l);
+	return rc == -ENOENT || rc == -EACCES ? 0 : rc;
+}
+
+int registry_list(struct errmsg *e, struct clone_list *ret)
+{
+	struct clone_list list = { 0 };
+	struct place_homes homes;
+	int rc = place_homes(&homes);
+
+	for (unsigned i = 0; rc == 0 && i < homes.count; i++)
+		rc = list_folder(homes.paths[i], "run", false, &list);
+	for (unsigned i = 0; rc == 0 && i < homes.count; i++)
+		rc = list_folder(homes.paths[i], "known", true, &list);
+	place_homes_free(&homes);
+	if (rc != 0) {
+		registry_list_free(&list);
+		return errmsg_set(e, rc, "cannot list clones: %s", strerror(-rc));
+	}
+	*ret = list;
+	return 0;
+}
+
+void registry_list_free(struct clone_list *list)
+{
+	for (size_t i = 0; i < list->count; i++)
+		registry_clone_free(&list->items[i]);
+	free(list->items);
+	*list = (struct clone_list){ 0 };
+}
+
+int registry_find_diff(const char *diff, struct errmsg *e, struct clone *ret)
+{
+	_cleanup_free_ char *canonical = NULL;
+	struct clone_list list;
+	int rc = place_new(diff, e, &canonical);
+
+	if (rc == 0)
+		rc = registry_list(e, &list);
+	if (rc != 0)
+		return rc;
+	rc = -ENOENT;
+	for (size_t i = 0; rc != 0 && i < list.count; i++) {
+		if (list.items[i].diff != NULL && strcmp(list.items[i].diff, canonical) == 0) {
+			*ret = list.items[i];
+			list.items[i] = (struct clone){ 0 };
+			rc = 0;
+		}
+	}
+	registry_list_free(&list);
+	return rc == 0 ? 0 : errmsg_set(e, rc, "no clone is known that has the diff '%s'", canonical);
+}

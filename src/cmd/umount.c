@@ -1,0 +1,195 @@
+/*
+ * `umount`: the daemon commits and its helper unmounts; where the daemon is dead, what it left is cleared.
+ */
+#include "cmd/cmd.h"
+#include "cmd/facts.h"
+#include "cmd/mount.h"
+#include "cmd/place.h"
+#include "cmd/registry.h"
+#include "cmd/remove.h"
+#include "cmd/server.h"
+#include "fuse/mountinfo.h"
+#include "fuse/session.h"
+
+#include "base/sys.h"
+#include "base/util.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define END_WAIT_MS 600000
+
+static const char help[] =
+	"Usage: pgoverlay umount MOUNTPOINT [OPTION]...\n"
+	"Commit and unmount a clone. A temporary diff goes with it.\n\n"
+	"  --discard                 remove a permanent diff too\n"
+	"  --force                   although PostgreSQL or another process uses it; the diff is committed all the same\n"
+	"  --help, --version\n";
+
+/* ---- a running clone ---- */
+
+static int check_unused(const char *mountpoint, struct errmsg *e)
+{
+	pid_t pid = server_find(mountpoint);
+
+	if (pid == 0)
+		return 0;
+	return errmsg_set(e, -EBUSY,
+			  "PostgreSQL (process %d) runs on '%s'; 'pgoverlay down %s' stops it and unmounts, "
+			  "--force unmounts under it",
+			  (int)pid, mountpoint, mountpoint);
+}
+
+/* The answer's errno, negative; 0 if all is well. */
+static int parse_answer(const char *text)
+{
+	cJSON *o = cJSON_Parse(text);
+	const cJSON *number = cJSON_GetObjectItemCaseSensitive(o, "errno");
+	int rc = cJSON_IsNumber(number) && number->valueint > 0 ? -number->valueint : 0;
+
+	if (!cJSON_IsObject(o))
+		rc = -EPROTO;
+	cJSON_Delete(o);
+	return rc;
+}
+
+static int command(const struct clone *clone, const char *name, struct errmsg *e)
+{
+	_cleanup_free_ char *answer = NULL;
+	int rc = registry_ask(clone, name, e, &answer);
+
+	return rc == 0 ? parse_answer(answer) : rc;
+}
+
+static int end_running(const struct clone *clone, unsigned flags, struct errmsg *e)
+{
+	struct errmsg ask = { 0 };
+	int rc = command(clone, "umount", &ask);
+
+	if (rc == -EBUSY && (flags & UMOUNT_FORCE) != 0)
+		rc = command(clone, "stop", &ask);
+	if (rc == -EBUSY)
+		return errmsg_set(e, rc, "'%s' is in use: end what works there, or give --force", clone->mountpoint);
+	if (rc == -ECONNREFUSED || rc == -ECONNRESET)
+		rc = 0; /* it is ending by itself, or dead */
+	if (rc != 0)
+		return errmsg_set(e, rc, "cannot unmount '%s': %s", clone->mountpoint,
+				  ask.text[0] != 0 ? ask.text : strerror(-rc));
+	rc = registry_wait_end(clone, END_WAIT_MS);
+	if (rc != 0)
+		return errmsg_set(e, rc, "process %d, which serves '%s', does not end", (int)clone->pid,
+				  clone->mountpoint);
+	return 0;
+}
+
+/* ---- a dead one ---- */
+
+static int clear_dead(const char *mountpoint, struct errmsg *e)
+{
+	struct mountinfo info;
+	int rc;
+
+	while (mountinfo_find(mountpoint, &info) == 0 && strcmp(info.fstype, SESSION_FSTYPE) == 0) {
+		rc = mountinfo_unmount(mountpoint, true);
+		if (rc != 0)
+			return errmsg_set(e, rc, "cannot unmount '%s': %s", mountpoint, strerror(-rc));
+	}
+	return 0;
+}
+
+/* The folder is the clone's if nobody has mounted there anew. */
+static void remove_leftovers(const struct clone *clone)
+{
+	if (clone->temporary && clone->folder != NULL)
+		(void)remove_path(clone->folder);
+	if (clone->run_dir != NULL && !registry_is_held(clone))
+		(void)remove_path(clone->run_dir);
+}
+
+/* ---- removing a permanent diff ---- */
+
+static int discard_diff(const struct clone *clone, struct errmsg *e)
+{
+	_cleanup_free_ char *home = NULL;
+	int rc;
+
+	if (clone->diff == NULL || clone->temporary)
+		return 0;
+	rc = remove_diff(clone->diff, e);
+	if (rc == 0 && registry_home(false, e, &home) == 0)
+		registry_forget(home, clone->diff);
+	return rc;
+}
+
+static int umount_found(const struct clone *clone, unsigned flags, struct errmsg *e)
+{
+	int rc = 0;
+
+	if ((flags & UMOUNT_FORCE) == 0)
+		rc = check_unused(clone->mountpoint, e);
+	if (rc == 0 && registry_is_held(clone))
+		rc = end_running(clone, flags, e);
+	if (rc == 0)
+		rc = clear_dead(clone->mountpoint, e);
+	if (rc != 0)
+		return rc;
+	remove_leftovers(clone);
+	return (flags & UMOUNT_DISCARD) != 0 ? discard_diff(clone, e) : 0;
+}
+
+int umount_clone(const char *mountpoint, unsigned flags, struct errmsg *e)
+{
+	_cleanup_free_ char *canonical = NULL;
+	struct clone clone = { 0 };
+	struct errmsg find = { 0 };
+	int rc = registry_find(mountpoint, &find, &clone);
+
+	if (rc == 0) {
+		rc = umount_found(&clone, flags, e);
+		registry_clone_free(&clone);
+		return rc;
+	}
+	/* Not known, but a mount of ours all the same: made with another home, or its folder was removed. */
+	if (rc == -ENOENT && place_mountpoint(mountpoint, e, &canonical) == 0 && mountinfo_is_dead(canonical))
+		return clear_dead(canonical, e);
+	return errmsg_set(e, rc, "%s", find.text);
+}
+
+int cmd_umount(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "discard", no_argument, NULL, 'd' }, { "force", no_argument, NULL, 'f' },
+		{ "help", no_argument, NULL, 'h' },    { "version", no_argument, NULL, 'v' },
+		{ 0 },
+	};
+	struct errmsg e = { 0 };
+	unsigned flags = 0;
+	int id, rc;
+
+	opterr = 0;
+	optind = 1;
+	while ((id = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (id) {
+		case 'd':
+			flags |= UMOUNT_DISCARD;
+			break;
+		case 'f':
+			flags |= UMOUNT_FORCE;
+			break;
+		case 'h':
+			return cmd_print_help(help);
+		case 'v':
+			return cmd_print_version();
+		default:
+			return cmd_usage("umount", "unknown option: %s", argv[optind - 1]);
+		}
+	}
+	if (argc - optind != 1)
+		return cmd_usage("umount", "one MOUNTPOINT is needed");
+	rc = umount_clone(argv[optind], flags, &e);
+	return rc == 0 ? CMD_GOOD : cmd_failed(&e, rc);
+}
