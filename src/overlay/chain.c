@@ -110,9 +110,8 @@ static int merge_blocks(struct merge *m, const struct layer_entry *target, uint6
 static int merge_plain(struct merge *m, const struct layer_entry *target, uint64_t *ret_size)
 {
 	uint32_t newest = m->ov->chain->count - 1;
-	enum layer_origin origin = target->origin;
 
-	if (origin == LAYER_ORIGIN_NONE) {
+	if (target->origin == LAYER_ORIGIN_NONE) {
 		if (target->file != LAYER_NO_FILE)
 			add_part(m, newest, target->file);
 		*ret_size = target->size;
@@ -121,12 +120,11 @@ static int merge_plain(struct merge *m, const struct layer_entry *target, uint64
 	for (uint32_t i = newest; i-- > 0;) {
 		const struct layer_entry *e = older_entry(m, i, target->path);
 
-		if (!e && origin == LAYER_ORIGIN_NEAREST)
+		if (!e) /* a driver leaves out what a layer does not store */
 			continue;
-		if (!e || e->kind != LAYER_PLAIN)
+		if (e->kind != LAYER_PLAIN)
 			break;
-		origin = e->origin;
-		if (origin != LAYER_ORIGIN_NONE) /* unchanged there too */
+		if (e->origin != LAYER_ORIGIN_NONE) /* unchanged there too */
 			continue;
 		if (e->file != LAYER_NO_FILE)
 			add_part(m, i, e->file);
