@@ -163,6 +163,7 @@ static int merge_content(struct merge *m, const struct layer_entry *target, stru
 	base->kind = target->kind;
 	base->segno = target->segno;
 	base->size = size;
+	base->limit = target->base_limit;
 	base->data = target->data;
 	base->part_count = m->part_count;
 	memcpy(base->parts, m->parts, m->part_count * sizeof(base->parts[0]));

@@ -61,10 +61,12 @@ static int take_extents(struct index *ix, unsigned part, uint32_t first, uint32_
 static int locate_part(struct index *ix, unsigned part, struct layer_extent *extents)
 {
 	struct layer *layer = part_layer(ix->ov, ix->base, part);
+	bool below = ix->base->parts[part].layer + 1 < ix->ov->chain->count;
+	uint32_t end = below ? MIN(ix->count, ix->base->limit) : ix->count;
 	int rc = 0;
 
-	for (uint32_t first = 0; first < ix->count && rc == 0; first += LOCATE_BLOCKS) {
-		uint32_t n = MIN(LOCATE_BLOCKS, ix->count - first);
+	for (uint32_t first = 0; first < end && rc == 0; first += LOCATE_BLOCKS) {
+		uint32_t n = MIN(LOCATE_BLOCKS, end - first);
 
 		rc = layer->ops->locate(layer, ix->base->parts[part].file, first, n, extents,
 					&ix->error);

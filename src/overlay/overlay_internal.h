@@ -27,6 +27,7 @@ struct base {
 	uint64_t size;	  /* bytes */
 	const void *data; /* INLINE */
 	struct index *index;
+	uint32_t limit; /* BLOCKS: blocks at or above it come from the target layer or from nowhere */
 	uint32_t part_count;
 	struct base_part parts[]; /* newest first; PLAIN has one */
 };
