@@ -76,12 +76,15 @@ static bool process_lives(long pid)
 /* The pid that starts a line; 0 if there is none. */
 static long parse_pid(const char *s)
 {
-	char *end;
-	long pid;
+	long pid = 0;
 
-	errno = 0;
-	pid = strtol(s, &end, 10);
-	return end == s || errno != 0 || pid <= 0 || pid > INT32_MAX ? 0 : pid;
+	s += strspn(s, " \t"); /* strtol would go on to the next line */
+	for (; *s >= '0' && *s <= '9'; s++) {
+		pid = pid * 10 + (*s - '0');
+		if (pid > INT32_MAX)
+			return 0;
+	}
+	return pid;
 }
 
 /* What stands in the way at the latch. */
