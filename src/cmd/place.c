@@ -140,11 +140,12 @@ int place_homes(struct place_homes *ret)
 {
 	_cleanup_free_ char *own = own_home();
 	struct place_homes homes = { 0 };
+	bool chosen = getenv("PGOVERLAY_HOME") != NULL;
 	int rc = own != NULL ? add_home(&homes, own) : 0;
 
-	if (rc == 0)
+	if (rc == 0 && !chosen)
 		rc = add_home(&homes, PLACE_ROOT_HOME);
-	if (rc == 0 && geteuid() == 0)
+	if (rc == 0 && !chosen && geteuid() == 0)
 		rc = mountinfo_each(add_home_of_user, &homes);
 	if (rc == 0)
 		*ret = homes;

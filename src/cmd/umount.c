@@ -141,11 +141,23 @@ static int umount_found(const struct clone *clone, unsigned flags, struct errmsg
 	return (flags & UMOUNT_DISCARD) != 0 ? discard_diff(clone, e) : 0;
 }
 
+/* Its daemon, if it lives, commits when it sees that the mount is gone. */
+static int umount_unknown(const char *mountpoint, unsigned flags, struct errmsg *e)
+{
+	bool lazy = (flags & UMOUNT_FORCE) != 0 || mountinfo_is_dead(mountpoint);
+	int rc = lazy ? 0 : check_unused(mountpoint, e);
+
+	if (rc == 0)
+		rc = mountinfo_unmount(mountpoint, lazy);
+	return rc == 0 ? 0 : errmsg_set(e, rc, "cannot unmount '%s': %s", mountpoint, strerror(-rc));
+}
+
 int umount_clone(const char *mountpoint, unsigned flags, struct errmsg *e)
 {
 	_cleanup_free_ char *canonical = NULL;
 	struct clone clone = { 0 };
 	struct errmsg find = { 0 };
+	struct mountinfo info;
 	int rc = registry_find(mountpoint, &find, &clone);
 
 	if (rc == 0) {
@@ -154,8 +166,9 @@ int umount_clone(const char *mountpoint, unsigned flags, struct errmsg *e)
 		return rc;
 	}
 	/* Not known, but a mount of ours all the same: made with another home, or its folder was removed. */
-	if (rc == -ENOENT && place_mountpoint(mountpoint, e, &canonical) == 0 && mountinfo_is_dead(canonical))
-		return clear_dead(canonical, e);
+	if (rc == -ENOENT && place_mountpoint(mountpoint, e, &canonical) == 0 &&
+	    mountinfo_find(canonical, &info) == 0 && strcmp(info.fstype, SESSION_FSTYPE) == 0)
+		return umount_unknown(canonical, flags, e);
 	return errmsg_set(e, rc, "%s", find.text);
 }
 
