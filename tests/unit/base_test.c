@@ -80,8 +80,11 @@ START_TEST(closep_keeps_errno)
 	util_closep(&fd);
 	ck_assert_int_eq(errno, EXDEV);
 	ck_assert_int_eq(fcntl(fd, F_GETFD), -1);
-	fd = -1;
+	/* Closing fails: the descriptor is closed already. */
 	errno = EXDEV;
+	util_closep(&fd);
+	ck_assert_int_eq(errno, EXDEV);
+	fd = -1;
 	util_closep(&fd);
 	ck_assert_int_eq(errno, EXDEV);
 }
@@ -307,6 +310,12 @@ START_TEST(log_goes_to_stderr_first)
 	log_notice("hello");
 	ck_assert_int_gt(read(pipe_fds[0], text, sizeof(text) - 1), 0);
 	ck_assert_str_eq(text, "pgoverlay: hello\n");
+
+	/* Nowhere to write to is nobody's error. */
+	close(STDERR_FILENO);
+	errno = EXDEV;
+	log_notice("lost");
+	ck_assert_int_eq(errno, EXDEV);
 }
 END_TEST
 

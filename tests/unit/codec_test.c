@@ -295,6 +295,7 @@ START_TEST(zstd_takes_one_frame)
 	memcpy(mixed.data + sizeof(skippable), packed.data, packed.len);
 	ck_assert_int_eq(decode(CODEC_ZSTD, mixed.data, mixed.len, PAGE, NULL), -EUCLEAN);
 	ck_assert_int_eq(decode(CODEC_ZSTD, skippable, sizeof(skippable), PAGE, NULL), -EUCLEAN);
+	ck_assert_int_eq(decode(CODEC_ZSTD, skippable, sizeof(skippable), 0, NULL), -EUCLEAN);
 	free(plain.data);
 	free(packed.data);
 	free(two.data);
