@@ -175,7 +175,7 @@ static uint32_t starts(const struct blockmap *map, uint32_t first, uint32_t end)
 	if (first > 0)
 		left = blockmap_run(map, first - 1, 1, &n);
 	while (pos <= end && pos < UINT32_MAX) {
-		state = blockmap_run(map, (uint32_t)pos, (uint32_t)(end - pos) + 1, &n);
+		state = blockmap_run(map, (uint32_t)pos, (uint32_t)MIN(end - pos + 1, (uint64_t)UINT32_MAX), &n);
 		found += state != BLOCK_ABSENT && state != left;
 		left = state;
 		pos += n;
