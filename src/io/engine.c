@@ -229,8 +229,10 @@ static unsigned engine_reap(struct io_engine *engine, bool must_progress)
 	engine->driver->collect(engine, must_progress && !engine->completed.head,
 				&engine->completed);
 
-	/* Only what was there at the start, so that a callback which keeps submitting cannot hold
-	 * the loop. */
+	/*
+	 * Only what was there at the start, so that a callback which keeps submitting cannot hold
+	 * the loop. What the callbacks add to the list has raised the descriptor again.
+	 */
 	batch = engine->completed.count;
 	while (n < batch && (op = op_list_pop(&engine->completed))) {
 		n++;
@@ -238,8 +240,6 @@ static unsigned engine_reap(struct io_engine *engine, bool must_progress)
 		engine->stats.completed[op->code]++;
 		op->done(op);
 	}
-	if (engine->completed.head)
-		engine_signal(engine->event_fd);
 	engine->driver->flush(engine);
 	return n;
 }

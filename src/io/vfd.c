@@ -74,11 +74,9 @@ static void op_done(struct io_op *io)
 
 	count_op(cache, op);
 	if (op_writes(op)) {
-		/* Raised again: an fdatasync that started meanwhile may have come before the
-		 * write's effect. */
+		/* An fdatasync that started before this proves nothing about it. */
 		vfd->write_seq++;
 		vfd->writing--;
-		slot->dirty = true;
 	} else if (op_is_sync(op)) {
 		if (io->result < 0 && vfd->error == 0)
 			vfd->error = (int)io->result;
@@ -101,7 +99,6 @@ static void op_start(struct vfd_op *op, struct slot *slot)
 	slot->pins++;
 	slot->referenced = true;
 	if (op_writes(op)) {
-		vfd->write_seq++;
 		vfd->writing++;
 		slot->dirty = true;
 	}
@@ -166,14 +163,19 @@ static void start_queued(struct vfd *vfd)
 static void wait_for_slot(struct vfd *vfd)
 {
 	struct vfd_cache *cache = vfd->cache;
+	struct slot *slot;
 
 	if (vfd->waiting || vfd->opening)
 		return;
+	slot = vfd_slot(vfd);
 	vfd->waiting = true;
 	vfd->next_waiting = NULL;
 	*(cache->wait_tail ? &cache->wait_tail->next_waiting : &cache->wait_head) = vfd;
 	cache->wait_tail = vfd;
-	cache->wait_count++;
+	if (slot)
+		slot_reclass(cache, slot);
+	else
+		cache->wait_count++;
 	vfd_serve(cache);
 	if (vfd->waiting && cache->wait_count > cache->closing)
 		cache->stats.waits++;
@@ -198,7 +200,8 @@ static void stop_waiting(struct vfd_cache *cache)
 	cache->wait_head = vfd->next_waiting;
 	if (!cache->wait_head)
 		cache->wait_tail = NULL;
-	cache->wait_count--;
+	if (!vfd_slot(vfd))
+		cache->wait_count--;
 	vfd->waiting = false;
 }
 
@@ -212,6 +215,7 @@ void vfd_serve(struct vfd_cache *cache)
 		if (slot) { /* open: it queued for the sake of others */
 			stop_waiting(cache);
 			start_queued(vfd);
+			slot_reclass(cache, slot);
 			continue;
 		}
 		slot = slot_take(cache);

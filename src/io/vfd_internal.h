@@ -16,8 +16,9 @@
 
 enum slot_state { SLOT_FREE, SLOT_OPENING, SLOT_OPEN, SLOT_SYNCING, SLOT_CLOSING };
 
-/* What eviction makes of a slot: it is only considered when open and not pinned. */
-enum slot_class { SLOT_BUSY, SLOT_CLEAN, SLOT_DIRTY, SLOT_CLASS_MAX_ };
+/* What eviction makes of a slot: it is only considered when open and not pinned. WANTED: operations
+ * queue. */
+enum slot_class { SLOT_BUSY, SLOT_CLEAN, SLOT_DIRTY, SLOT_WANTED, SLOT_CLASS_MAX_ };
 
 struct slot {
 	struct vfd *vfd; /* NULL: free, or the vfd was freed and the descriptor is being closed */
@@ -52,7 +53,7 @@ struct vfd_cache {
 	uint32_t class_count[SLOT_CLASS_MAX_];
 	uint32_t closing;		   /* slots on their way to FREE */
 	struct vfd *wait_head, *wait_tail; /* vfds with queued operations, in order of asking */
-	uint32_t wait_count;
+	uint32_t wait_count;		   /* of those the ones without a slot */
 	uint32_t overtaken; /* operations completed while someone waited and no slot could be
 			       evicted */
 	struct vfd_stats stats;
@@ -69,7 +70,7 @@ struct vfd {
 	bool waiting; /* in the cache's FIFO */
 	bool opening, leaving, was_evicted;
 	uint32_t writing;	    /* operations in flight that write */
-	uint64_t write_seq;	    /* raised when one starts and when it ends */
+	uint64_t write_seq;	    /* raised when one of them ends */
 	struct vfd_op *head, *tail; /* operations not started */
 	struct vfd *next_waiting;
 };

@@ -51,7 +51,9 @@ void slot_reclass(struct vfd_cache *cache, struct slot *slot)
 	enum slot_class class = SLOT_BUSY;
 
 	if (slot->state == SLOT_OPEN && slot->pins == 0)
-		class = needs_sync(slot) ? SLOT_DIRTY : SLOT_CLEAN;
+		class = slot->vfd->waiting ? SLOT_WANTED
+			: needs_sync(slot) ? SLOT_DIRTY
+					   : SLOT_CLEAN;
 	cache->class_count[slot->class]--;
 	cache->class_count[class]++;
 	slot->class = class;
@@ -264,10 +266,16 @@ bool slot_evict_one(struct vfd_cache *cache)
 
 	if (!slot)
 		slot = clock_find(cache, SLOT_DIRTY);
+	if (!slot && cache->closing == 0)
+		slot = clock_find(cache,
+				  SLOT_WANTED); /* zero-sum: only so that things move at all */
 	if (!slot)
 		return false;
 	slot->tag++;
 	slot->evicted = true;
+	if (slot->vfd->waiting)
+		cache->wait_count++; /* it queued for the sake of others, and now needs a slot
+					itself */
 	slot->vfd->leaving = true;
 	slot->vfd->was_evicted = true;
 	cache->closing++;

@@ -22,6 +22,8 @@ static struct bufpool *pool;
 static struct taker takers[HOLDERS];
 static uint64_t asked, served[2]; /* the newest that was served after waiting, by size */
 static unsigned readies;
+static bool in_ready;
+static struct taker *asks_again; /* in its ready, after putting its buffer back */
 
 static void got(struct taker *t, void *buf)
 {
@@ -42,18 +44,27 @@ static void put(struct taker *t)
 	bufpool_put(pool, buf);
 }
 
+static void ask(struct taker *t, size_t size, bool put_at_once);
+
 static void ready(struct buf_wait *wait, void *buf)
 {
 	struct taker *t = (struct taker *)(void *)((char *)wait - offsetof(struct taker, wait));
 	uint64_t *newest = &served[t->size > BUFPOOL_SMALL];
 
 	readies++;
+	MUST(!in_ready); /* one after the other, not one inside the other */
+	in_ready = true;
 	MUST(t->asking);
 	MUST(t->asked > *newest);
 	*newest = t->asked;
 	got(t, buf);
 	if (t->put_at_once)
 		put(t);
+	if (t == asks_again) {
+		asks_again = NULL;
+		ask(t, t->size, false);
+	}
+	in_ready = false;
 }
 
 static void ask(struct taker *t, size_t size, bool put_at_once)
@@ -127,6 +138,24 @@ START_TEST(waits_in_order)
 }
 END_TEST
 
+/* Whoever puts and asks again inside its own continuation goes to the end of the queue. */
+START_TEST(nobody_jumps_the_queue)
+{
+	ck_assert_int_eq(bufpool_new(BUFPOOL_SMALL + BUFPOOL_LARGE, &pool), 0);
+	ask(&takers[0], BUFPOOL_LARGE, false);
+	ask(&takers[1], BUFPOOL_LARGE, true);
+	ask(&takers[2], BUFPOOL_LARGE, false);
+	asks_again = &takers[1];
+	put(&takers[0]);
+	ck_assert_ptr_nonnull(takers[2].buf);
+	ck_assert(takers[1].asking);
+	put(&takers[2]);
+	ck_assert_ptr_nonnull(takers[1].buf);
+	put(&takers[1]);
+	bufpool_free(pool);
+}
+END_TEST
+
 START_TEST(idle_memory_is_given_back)
 {
 	struct buf_wait wait = {.ready = ready};
@@ -161,6 +190,7 @@ int main(void)
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, refuses_a_bound_too_small);
 	tcase_add_test(tc, waits_in_order);
+	tcase_add_test(tc, nobody_jumps_the_queue);
 	tcase_add_test(tc, idle_memory_is_given_back);
 	tcase_add_loop_test(tc, random_takers, 0, 2);
 	suite_add_tcase(s, tc);

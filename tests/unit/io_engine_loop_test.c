@@ -176,13 +176,20 @@ START_TEST(done_may_submit)
 	if (!engine)
 		return;
 	fd = openat(unit_dir, "f", O_RDWR | O_CREAT, 0600);
-	chain_left = 200;
-	chain_op = (struct io_op){.code = IO_FALLOCATE, .fd = fd, .len = 4096, .done = chain_done};
-	io_submit(engine, &chain_op);
-	/* One batch at a time: a callback that keeps submitting does not hold the loop. */
-	ck_assert_uint_le(io_wait(engine, -1), 1);
-	engine_drain(engine);
-	ck_assert_uint_eq(chain_left, UINT32_MAX);
+	probe_install(&probe);
+	for (unsigned fails = 0; fails < 2; fails++) {
+		probe_fail(&probe, SYS_CALL_FALLOCATE, fails, 0, -EIO);
+		chain_left = 200;
+		chain_op = (struct io_op){
+			.code = IO_FALLOCATE, .fd = fd, .len = 4096, .done = chain_done};
+		io_submit(engine, &chain_op);
+		/* One batch at a time: a callback that keeps submitting does not hold the loop. */
+		ck_assert_uint_le(io_wait(engine, -1), 1);
+		engine_drain(engine);
+		ck_assert_uint_eq(chain_left, UINT32_MAX);
+		ck_assert_int_eq(chain_op.result, fails ? -EIO : 0);
+	}
+	probe_remove();
 	close(fd);
 	io_engine_free(engine);
 }

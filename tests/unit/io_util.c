@@ -4,9 +4,63 @@
 #include "io_util.h"
 
 #include <dirent.h>
+#include <errno.h>
+#include <liburing.h>
 #include <string.h>
 
 static struct sys_hook probe_hook;
+uint64_t ring_meddle;
+bool ring_is_old;
+
+int __real_io_uring_submit(struct io_uring *ring);
+int __wrap_io_uring_submit(struct io_uring *ring);
+int __real_io_uring_queue_init_params(unsigned entries, struct io_uring *ring,
+				      struct io_uring_params *p);
+int __wrap_io_uring_queue_init_params(unsigned entries, struct io_uring *ring,
+				      struct io_uring_params *p);
+
+static unsigned ring_random(unsigned n)
+{
+	unsigned long long state = ring_meddle;
+	unsigned v = unit_random(&state) % n;
+
+	ring_meddle = state ? state : 1;
+	return v;
+}
+
+/* Changes results that the engine has not seen yet. What was done beyond them is done again. */
+int __wrap_io_uring_submit(struct io_uring *ring)
+{
+	struct io_uring_cqe *cqe;
+	unsigned head;
+	int rc;
+
+	if (ring_meddle && ring_random(8) == 0)
+		return ring_random(2) ? -EAGAIN : -EINTR;
+	rc = __real_io_uring_submit(ring);
+	if (!ring_meddle)
+		return rc;
+	io_uring_for_each_cqe(ring, head, cqe)
+	{
+		unsigned pick = ring_random(16);
+
+		if (pick < 4 && cqe->res > 1)
+			cqe->res = 1 + (int)ring_random((unsigned)cqe->res - 1);
+		else if (pick < 5)
+			cqe->res = -EINTR;
+		else if (pick < 6)
+			cqe->res = -EAGAIN;
+	}
+	return rc;
+}
+
+int __wrap_io_uring_queue_init_params(unsigned entries, struct io_uring *ring,
+				      struct io_uring_params *p)
+{
+	if (ring_is_old && (p->flags & IORING_SETUP_COOP_TASKRUN))
+		return -EINVAL;
+	return __real_io_uring_queue_init_params(entries, ring, p);
+}
 
 struct io_engine *engine_start_with(int which, const struct io_engine_options *options)
 {

@@ -54,6 +54,14 @@ void probe_reset(struct probe *probe); /* fails nothing, counts from 0; open_now
 void probe_fail(struct probe *probe, enum sys_call call, long at, long count, int with);
 void probe_remove(void);
 
+/*
+ * The test programs are linked with --wrap for two functions of liburing, so that a ring can be
+ * made to give short counts, EINTR and EAGAIN, and to refuse submissions, at random; or to be older
+ * than it is.
+ */
+extern uint64_t ring_meddle; /* not 0: the state of the random numbers */
+extern bool ring_is_old;
+
 unsigned count_descriptors(void); /* of this process, from /proc */
 
 #endif

@@ -257,6 +257,30 @@ static void settle(void)
 		io_wait(engine, 1);
 }
 
+/* A write is in flight from before the sync until after it. */
+START_TEST(a_sync_inside_a_write_leaves_the_file_dirty)
+{
+	struct vfd_op op = {.io = {.code = IO_JOB, .job = job_waits}, .done = finished};
+
+	if (!start(_i, 2))
+		return;
+	op.vfd = file("f", O_RDWR | O_CREAT);
+	to_free = op.vfd;
+	ck_assert_int_eq(do_write(to_free, "x"), 1);
+	atomic_store(&release, false);
+	vfd_submit(&op);
+	ck_assert_int_eq(do_sync(to_free), 0);
+	ck_assert(vfd_is_dirty(to_free));
+	atomic_store(&release, true);
+	engine_drain(engine);
+	ck_assert(vfd_is_dirty(to_free));
+	ck_assert_int_eq(do_sync(to_free), 0);
+	ck_assert(!vfd_is_dirty(to_free));
+	vfd_free(to_free);
+	stop();
+}
+END_TEST
+
 START_TEST(pinned_slots_make_others_wait)
 {
 	struct vfd *v[4];
@@ -420,6 +444,8 @@ int main(void)
 	tcase_add_loop_test(tc, syncs_during_eviction, 0, ENGINE_COUNT);
 	tcase_add_loop_test(tc, a_taken_slot_is_noticed, 0, ENGINE_COUNT);
 	tcase_add_loop_test(tc, pinned_slots_make_others_wait, ENGINE_THREADS, ENGINE_COUNT);
+	tcase_add_loop_test(tc, a_sync_inside_a_write_leaves_the_file_dirty, ENGINE_THREADS,
+			    ENGINE_COUNT);
 	tcase_add_loop_test(tc, free_while_others_wait, 0, ENGINE_COUNT);
 	tcase_add_loop_test(tc, free_while_being_evicted, 0, ENGINE_COUNT);
 	tcase_add_loop_test(tc, nobody_waits_for_ever, 0, ENGINE_COUNT);
