@@ -55,13 +55,17 @@ static void format_size(uint64_t bytes, char ret[CELL])
 		       units[unit]);
 }
 
-static void format_time(int64_t time, const char *format, bool utc, char ret[CELL])
+/* For people in their own time zone, for programs in UTC. */
+static void format_time(int64_t time, bool utc, char ret[CELL])
 {
 	time_t t = (time_t)time;
 	struct tm tm;
 
-	if (time == 0 || (utc ? gmtime_r(&t, &tm) : localtime_r(&t, &tm)) == NULL ||
-	    strftime(ret, CELL, format, &tm) == 0)
+	ret[0] = '\0';
+	if (time == 0 || (utc ? gmtime_r(&t, &tm) : localtime_r(&t, &tm)) == NULL)
+		return;
+	if ((utc ? strftime(ret, CELL, "%Y-%m-%dT%H:%M:%SZ", &tm)
+		 : strftime(ret, CELL, "%Y-%m-%d %H:%M:%S%z", &tm)) == 0)
 		ret[0] = '\0';
 }
 
@@ -77,7 +81,7 @@ static void make_row(const struct backup_info *info, struct row *ret)
 	put(ret, ID, info->id);
 	put(ret, MODE, info->mode);
 	put(ret, PARENT, info->parent);
-	format_time(info->start_time, "%Y-%m-%d %H:%M:%S%z", false, text);
+	format_time(info->start_time, false, text);
 	put(ret, TIME, text);
 	format_size(info->bytes, text);
 	put(ret, SIZE, info->bytes > 0 ? text : "");
@@ -165,7 +169,7 @@ static cJSON *describe(const struct backup_info *info)
 	(void)cJSON_AddStringToObject(o, "status", info->status);
 	(void)cJSON_AddBoolToObject(o, "mountable", info->mountable);
 	(void)cJSON_AddStringToObject(o, "reason", info->reason);
-	format_time(info->start_time, "%Y-%m-%dT%H:%M:%SZ", true, time);
+	format_time(info->start_time, true, time);
 	(void)cJSON_AddStringToObject(o, "start_time", time);
 	(void)cJSON_AddNumberToObject(o, "bytes", (double)info->bytes);
 	(void)cJSON_AddBoolToObject(o, "stream", info->stream);
