@@ -87,6 +87,7 @@ int overlay_new(struct layer_chain *chain, struct diff *diff, const struct overl
 	ov->chain = chain;
 	ov->diff = diff;
 	ov->options = *options;
+	ov->control_id = tree_base_id("global/pg_control");
 	ov->base_time = chain->start_time * 1000000000;
 	rc = arena_new(&ov->arena);
 	if (rc == 0)

@@ -76,6 +76,7 @@ struct overlay {
 	struct file *files;   /* table by id */
 	struct dirent *names; /* table by directory and name */
 	struct file *root;
+	uint64_t control_id; /* of global/pg_control */
 	struct file *wal_link;
 	struct file *unlogged;
 	struct dirent

@@ -4,6 +4,11 @@
  *
  * A write that extends the file takes the whole file's ticket, because it changes the size that
  * everything else goes by; a write inside the file takes the blocks it touches.
+ *
+ * A write to global/pg_control waits until everything written before it is durable. After a crash
+ * PostgreSQL syncs its whole data directory before it trusts what it finds there; with
+ * recovery_init_sync_method = syncfs it asks the kernel, which does not pass that on to a FUSE
+ * server. The control file is what would vouch for pages that were never synced.
  */
 #include "base/util.h"
 #include "overlay/overlay_internal.h"
@@ -16,6 +21,7 @@ struct write_state {
 	struct overlay *ov;
 	struct overlay_write *op;
 	struct patch patch;
+	struct diff_sync sync;
 };
 
 static void finish(struct write_state *st, int rc)
@@ -61,25 +67,47 @@ static void tail_zeroed(struct patch *patch, int rc)
 		write_patch(st);
 }
 
-static void granted(struct ticket *ticket)
+static void start(struct write_state *st)
 {
-	struct overlay_write *op = CONTAINER_OF(ticket, struct overlay_write, ticket);
-	struct write_state *st = op->state;
+	struct overlay_write *op = st->op;
 	uint64_t size = file_size(op->file);
-	int rc = diff_writable(st->ov->diff);
 
 	if (op->append)
 		op->off = size;
-	if (rc < 0 || op->len == 0) {
-		finish(st, rc);
-		return;
-	}
 	if (op->off <= size || op->off / BLCK == size / BLCK) {
 		write_patch(st);
 		return;
 	}
 	st->patch = (struct patch){.ov = st->ov, .file = op->file, .done = tail_zeroed};
 	patch_zero_tail(&st->patch);
+}
+
+static void all_synced(struct diff_sync *sync)
+{
+	struct write_state *st = CONTAINER_OF(sync, struct write_state, sync);
+
+	if (sync->result < 0)
+		finish(st, sync->result);
+	else
+		start(st);
+}
+
+static void granted(struct ticket *ticket)
+{
+	struct overlay_write *op = CONTAINER_OF(ticket, struct overlay_write, ticket);
+	struct write_state *st = op->state;
+	int rc = diff_writable(st->ov->diff);
+
+	if (rc < 0 || op->len == 0) {
+		finish(st, rc);
+		return;
+	}
+	if (op->file->id != st->ov->control_id || !diff_has_pending(st->ov->diff)) {
+		start(st);
+		return;
+	}
+	st->sync = (struct diff_sync){.all = true, .done = all_synced};
+	diff_sync(st->ov->diff, &st->sync);
 }
 
 static void set_range(struct overlay_write *op)
