@@ -375,6 +375,9 @@ static void tear_down(struct daemon *d)
 {
 	session_free(d->session);
 	overlay_free(d->overlay);
+	/* Files without a name went with their last node: their host space is being freed. */
+	while (d->io != NULL && !io_idle(d->io))
+		(void)io_wait(d->io, -1);
 	diff_close(d->diff);
 	vfd_cache_free(d->vfds);
 	bufpool_free(d->buffers);

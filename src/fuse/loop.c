@@ -314,6 +314,9 @@ int session_serve(struct session *s)
 
 	s->fuse_ready = true;
 	serve_requests(s);
+	/* Whoever wants to mount again sees that the end is near. */
+	if (s->control != NULL)
+		(void)sys_unlinkat(s->parts.run_dirfd, SESSION_CONTROL, 0);
 	/* What was accepted is brought to its end; what still lies in the kernel was never
 	 * answered. */
 	while ((s->in_flight > 0 || s->timer_sync_runs) && !io_idle(s->parts.io))
@@ -323,6 +326,9 @@ int session_serve(struct session *s)
 	rc = commit_all(s);
 	if (rc != 0)
 		log_error("cannot commit the diff: %s", strerror(-rc));
+	/* A commit goes on after its answer: it frees host space and makes room in the journal. */
+	while (!io_idle(s->parts.io))
+		(void)io_wait(s->parts.io, -1);
 	if (s->end == SESSION_STOPPED)
 		unmount_lazily(s);
 	if (s->parts.helper != NULL)
