@@ -352,7 +352,7 @@ START_TEST(too_many_readers)
 	size_t len = 0;
 	int reason;
 
-	while (len < 7896)
+	while (len < 7898)
 		len += (size_t)sprintf(text + len, "%d\n", 1);
 	make_file("backup_ro.pid", text, len);
 	ck_assert_int_eq(share(getpid(), 0, 0, &e, &reason), -EUSERS);
