@@ -32,8 +32,8 @@ export PGOVERLAY_HOME=$TEST_WORK/home
 TEST_FAILED=0
 TEST_SOCKETS=
 
-# No backup of the tests holds a configuration that starts without these.
-PG_SAFE="-c archive_mode=off -c listen_addresses='' -c shared_buffers=32MB -c logging_collector=off"
+# What must not come from a backup's configuration: the clusters of the sample stores were made with fsync off.
+PG_SAFE="-c fsync=on -c full_page_writes=on -c synchronous_commit=on -c archive_mode=off -c listen_addresses='' -c shared_buffers=32MB -c logging_collector=off"
 
 ok() { echo "ok $1"; }
 
@@ -118,7 +118,7 @@ pg_start() {
 	[ -d "$sock" ] || own_dir "$sock"
 	as_owner timeout -k 5 150 "$PG_BIN/pg_ctl" start -w -t 120 -s -D "$data" -l "$sock/log" \
 		-o "$PG_SAFE -c unix_socket_directories=$sock -c port=$port $*" >/dev/null 2>&1 && return 0
-	tail -n 30 "$sock/log"
+	grep -E 'FATAL|PANIC|ERROR' "$sock/log" | tail -n 6 | cut -c1-200
 	return 1
 }
 
