@@ -37,7 +37,7 @@ enum io_kind {
 struct io_op {
 	enum io_code code;
 	int fd;
-	int mode;          /* IO_FALLOCATE: fallocate(2) mode */
+	int mode;          /* IO_FALLOCATE: as for the system call */
 	uint64_t off;      /* IO_READ, IO_WRITE, IO_FALLOCATE: bytes */
 	uint64_t len;      /* IO_FALLOCATE: bytes */
 	struct iovec *iov; /* IO_READ, IO_WRITE: at most IO_IOV_MAX; the engine changes it while resuming */
