@@ -20,13 +20,14 @@
 /* Through the directory's descriptor: the path may be longer than an address holds. */
 static int connect_to(const char *run_dir)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	_cleanup_close_ int dirfd = sys_openat(AT_FDCWD, run_dir, O_PATH | O_DIRECTORY, 0);
 	_cleanup_close_ int fd = -1;
 
 	if (dirfd < 0)
 		return dirfd;
-	(void)snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/%s", dirfd, SESSION_CONTROL);
+	(void)snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/%s", dirfd,
+		       SESSION_CONTROL);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
 		return -errno;
@@ -57,7 +58,8 @@ int registry_ask(const struct clone *clone, const char *command, struct errmsg *
 	int rc;
 
 	if (clone->run_dir == NULL)
-		return errmsg_set(e, -ECONNREFUSED, "the clone on '%s' does not run", clone->mountpoint);
+		return errmsg_set(e, -ECONNREFUSED, "the clone on '%s' does not run",
+				  clone->mountpoint);
 	fd = connect_to(clone->run_dir);
 	rc = fd < 0 ? fd : send_line(fd, command);
 	if (rc == 0)
@@ -69,7 +71,7 @@ int registry_ask(const struct clone *clone, const char *command, struct errmsg *
 	if (rc == -ENOENT)
 		rc = -ECONNREFUSED;
 	if (rc != 0)
-		return errmsg_set(e, rc, "cannot talk to process %d, which serves '%s': %s", (int)clone->pid,
-				  clone->mountpoint, strerror(-rc));
+		return errmsg_set(e, rc, "cannot talk to process %d, which serves '%s': %s",
+				  (int)clone->pid, clone->mountpoint, strerror(-rc));
 	return 0;
 }

@@ -1,8 +1,8 @@
 /*
  * `cleanup`: removes diffs nobody uses.
  *
- * Whether a diff is used is decided by its lock alone, which is held while it is removed. Temporary clones lie
- * in <home>/clones; what is there without a living daemon is stale.
+ * Whether a diff is used is decided by its lock alone, which is held while it is removed. Temporary
+ * clones lie in <home>/clones; what is there without a living daemon is stale.
  */
 #include "cmd/cmd.h"
 #include "cmd/place.h"
@@ -39,15 +39,19 @@ static int lock_diff(const char *diff, struct errmsg *e, int *ret_lock)
 	int rc;
 
 	if (dirfd < 0)
-		return errmsg_set(e, dirfd, "cannot open the diff '%s': %s", diff, strerror(-dirfd));
+		return errmsg_set(e, dirfd, "cannot open the diff '%s': %s", diff,
+				  strerror(-dirfd));
 	if (sys_fstatat(dirfd, "superblock", &st, AT_SYMLINK_NOFOLLOW) != 0)
 		return errmsg_set(e, -EINVAL, "'%s' is not a diff: it has no superblock", diff);
 	lock = sys_openat(dirfd, "lock", O_RDWR | O_NOFOLLOW, 0);
 	if (lock < 0)
-		return errmsg_set(e, lock, "cannot open the lock of '%s': %s", diff, strerror(-lock));
+		return errmsg_set(e, lock, "cannot open the lock of '%s': %s", diff,
+				  strerror(-lock));
 	rc = sys_flock(lock, LOCK_EX | LOCK_NB);
 	if (rc == -EWOULDBLOCK)
-		return errmsg_set(e, -EBUSY, "the diff '%s' is in use; 'pgoverlay umount' its mount first", diff);
+		return errmsg_set(e, -EBUSY,
+				  "the diff '%s' is in use; 'pgoverlay umount' its mount first",
+				  diff);
 	if (rc != 0)
 		return errmsg_set(e, rc, "cannot lock '%s': %s", diff, strerror(-rc));
 	*ret_lock = TAKE_FD(lock);
@@ -110,7 +114,8 @@ static bool is_running(const struct clone_list *list, const char *folder)
 	return false;
 }
 
-/* A folder without a living daemon. A mount that is being prepared has no diff yet that could be locked. */
+/* A folder without a living daemon. A mount that is being prepared has no diff yet that could be
+ * locked. */
 static int clear_folder(void *ctx, const char *name, unsigned char d_type)
 {
 	struct stale *stale = ctx;
@@ -119,7 +124,8 @@ static int clear_folder(void *ctx, const char *name, unsigned char d_type)
 	_cleanup_close_ int lock = -1;
 	int rc;
 
-	if (asprintf(&path, "%s/%s", stale->folder, name) < 0 || asprintf(&diff, "%s/diff", path) < 0)
+	if (asprintf(&path, "%s/%s", stale->folder, name) < 0 ||
+	    asprintf(&diff, "%s/diff", path) < 0)
 		return -ENOMEM;
 	if (is_running(stale->running, path) || lock_diff(diff, NULL, &lock) != 0)
 		return 0;
@@ -146,8 +152,8 @@ static int clear_home(const char *home, struct stale *stale)
 static int cleanup_stale(struct errmsg *e, unsigned *ret_removed)
 {
 	struct clone_list list;
-	struct stale stale = { .running = &list };
-	struct place_homes homes = { 0 };
+	struct stale stale = {.running = &list};
+	struct place_homes homes = {0};
 	int rc = registry_list(e, &list);
 
 	if (rc != 0)
@@ -164,18 +170,22 @@ static int cleanup_stale(struct errmsg *e, unsigned *ret_removed)
 	*ret_removed = stale.removed;
 	if (rc == 0)
 		rc = stale.rc;
-	return rc == 0 ? 0 : errmsg_set(e, rc, "cannot remove what stale clones have left: %s", strerror(-rc));
+	return rc == 0 ? 0
+		       : errmsg_set(e, rc, "cannot remove what stale clones have left: %s",
+				    strerror(-rc));
 }
 
 int cmd_cleanup(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "stale", no_argument, NULL, 's' }, { "format", required_argument, NULL, 'F' },
-		{ "help", no_argument, NULL, 'h' },  { "version", no_argument, NULL, 'v' },
-		{ 0 },
+		{"stale", no_argument, NULL, 's'},
+		{"format", required_argument, NULL, 'F'},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'v'},
+		{0},
 	};
 	enum cmd_format format = CMD_FORMAT_TEXT;
-	struct errmsg e = { 0 };
+	struct errmsg e = {0};
 	unsigned removed = 1;
 	bool stale = false;
 	int id, rc;

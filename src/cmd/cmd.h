@@ -43,7 +43,8 @@ int cmd_parse_format(const char *text, bool prometheus, enum cmd_format *ret);
 /* A number of bytes with an optional k, M, G or T (powers of 1024); -EINVAL. */
 int cmd_parse_bytes(const char *text, uint64_t *ret);
 
-/* All that comes until the other side closes, with a NUL behind it (malloc'ed); -EFBIG above max bytes. */
+/* All that comes until the other side closes, with a NUL behind it (malloc'ed); -EFBIG above max
+ * bytes. */
 int cmd_read_all(int fd, size_t max, char **ret);
 
 #endif

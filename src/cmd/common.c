@@ -21,7 +21,8 @@ int cmd_usage(const char *command, const char *fmt, ...)
 	va_start(args, fmt);
 	(void)vfprintf(stderr, fmt, args);
 	va_end(args);
-	(void)fprintf(stderr, "; see 'pgoverlay%s%s --help'\n", command[0] != 0 ? " " : "", command);
+	(void)fprintf(stderr, "; see 'pgoverlay%s%s --help'\n", command[0] != 0 ? " " : "",
+		      command);
 	return CMD_USAGE;
 }
 
@@ -72,7 +73,8 @@ int cmd_parse_bytes(const char *text, uint64_t *ret)
 	if (*end != 0) {
 		const char *unit = strchr(units, *end == 'K' ? 'k' : *end);
 
-		if (unit == NULL || (end[1] != 0 && strcmp(end + 1, "B") != 0 && strcmp(end + 1, "iB") != 0))
+		if (unit == NULL ||
+		    (end[1] != 0 && strcmp(end + 1, "B") != 0 && strcmp(end + 1, "iB") != 0))
 			return -EINVAL;
 		shift = 10 * ((unsigned)(unit - units) + 1);
 	}

@@ -1,7 +1,8 @@
 /*
- * The order matters. The helper is forked first, while there is little memory and every right. Store and diff
- * are opened with the owner's effective ids, so that what the owner may not read fails here and by name. The
- * mount needs the rights again. Only then they go, and only after that threads and the ring are made.
+ * The order matters. The helper is forked first, while there is little memory and every right.
+ * Store and diff are opened with the owner's effective ids, so that what the owner may not read
+ * fails here and by name. The mount needs the rights again. Only then they go, and only after that
+ * threads and the ring are made.
  */
 #include "cmd/daemon.h"
 
@@ -20,7 +21,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#define BUFFER_BYTES (64u << 20)
+#define BUFFER_BYTES  (64u << 20)
 #define JOURNAL_LIMIT 0 /* the diff's default */
 
 struct daemon {
@@ -83,7 +84,7 @@ static int start_helper(struct daemon *d, struct errmsg *e)
 static int open_diff(struct daemon *d, struct errmsg *e)
 {
 	const struct mount_request *r = d->plan->request;
-	const struct diff_options options = { .reserve = r->reserve, .journal_limit = JOURNAL_LIMIT };
+	const struct diff_options options = {.reserve = r->reserve, .journal_limit = JOURNAL_LIMIT};
 	_cleanup_free_ const char **backups = calloc(d->chain->count, sizeof(*backups));
 	struct diff_binding binding = {
 		.kind = d->chain->driver->name,
@@ -153,7 +154,8 @@ static int open_layers(struct daemon *d, struct errmsg *e)
 	int rc = store_open(d->plan->store, e, &d->store);
 
 	if (rc == 0)
-		rc = d->store->driver->open_chain(d->store, r->instance, r->backup, getpid(), e, &d->chain);
+		rc = d->store->driver->open_chain(d->store, r->instance, r->backup, getpid(), e,
+						  &d->chain);
 	if (rc == 0 && d->plan->diff != NULL)
 		rc = open_diff(d, e);
 	if (rc == 0)
@@ -191,9 +193,10 @@ static int make_note(const struct daemon *d, char **ret)
 	const char *cleared = d->plan->note != NULL ? d->plan->note : "";
 	const char *recovered = d->diff != NULL ? diff_recovery_note(d->diff) : "";
 
-	return asprintf(ret, "%s%s%s", cleared, cleared[0] != 0 && recovered[0] != 0 ? "; " : "", recovered) < 0 ?
-		       -ENOMEM :
-		       0;
+	return asprintf(ret, "%s%s%s", cleared, cleared[0] != 0 && recovered[0] != 0 ? "; " : "",
+			recovered) < 0
+		       ? -ENOMEM
+		       : 0;
 }
 
 static int fill_chain(struct daemon *d)
@@ -204,7 +207,8 @@ static int fill_chain(struct daemon *d)
 	if (r->chain == NULL)
 		return -ENOMEM;
 	for (; r->chain_count < d->chain->count; r->chain_count++) {
-		int rc = copy_string(d->chain->layers[r->chain_count]->id, &r->chain[r->chain_count]);
+		int rc = copy_string(d->chain->layers[r->chain_count]->id,
+				     &r->chain[r->chain_count]);
 
 		if (rc != 0)
 			return rc;
@@ -220,15 +224,15 @@ static int fill_result(struct daemon *d)
 		const char *from;
 		char **to;
 	} copies[] = {
-		{ p->mountpoint, &r->mountpoint },
-		{ p->store, &r->store },
-		{ d->chain->instance, &r->instance },
-		{ d->chain->layers[d->chain->count - 1]->id, &r->backup },
-		{ p->diff, &r->diff },
-		{ d->wal_dir, &r->wal_dir },
-		{ p->folder, &r->folder },
-		{ p->run_dir, &r->run_dir },
-		{ d->chain->warnings, &r->warnings },
+		{p->mountpoint, &r->mountpoint},
+		{p->store, &r->store},
+		{d->chain->instance, &r->instance},
+		{d->chain->layers[d->chain->count - 1]->id, &r->backup},
+		{p->diff, &r->diff},
+		{d->wal_dir, &r->wal_dir},
+		{p->folder, &r->folder},
+		{p->run_dir, &r->run_dir},
+		{d->chain->warnings, &r->warnings},
 	};
 	int rc = 0;
 
@@ -292,9 +296,11 @@ static int drop_rights(const struct owner *owner, struct errmsg *e)
 		rc = setgroups(1, &owner->gid);
 	if (rc < 0 || setresgid(owner->gid, owner->gid, owner->gid) < 0 ||
 	    setresuid(owner->uid, owner->uid, owner->uid) < 0)
-		return errmsg_set(e, -errno, "cannot become user %s: %s", owner->name, strerror(errno));
+		return errmsg_set(e, -errno, "cannot become user %s: %s", owner->name,
+				  strerror(errno));
 	if (setuid(0) == 0 || geteuid() != owner->uid || getuid() != owner->uid)
-		return errmsg_set(e, -EPERM, "cannot give up root's rights for user %s", owner->name);
+		return errmsg_set(e, -EPERM, "cannot give up root's rights for user %s",
+				  owner->name);
 	return 0;
 }
 
@@ -310,11 +316,14 @@ static void serving(void *ctx)
 
 static int start_parts(struct daemon *d, struct errmsg *e)
 {
-	const struct io_engine_options options = { .kind = d->plan->request->engine };
+	const struct io_engine_options options = {.kind = d->plan->request->engine};
 	int rc = io_engine_new(&options, e, &d->io);
 
 	if (rc == 0)
 		rc = vfd_cache_new(d->io, 0, &d->vfds);
+	if (rc == -EMFILE)
+		return errmsg_set(e, rc,
+				  "too few files may be open; raise the limit ('ulimit -n')");
 	if (rc == 0)
 		rc = bufpool_new(BUFFER_BYTES, &d->buffers);
 	if (rc == 0)
@@ -344,7 +353,8 @@ static int start_session(struct daemon *d, struct errmsg *e)
 		return -ENOMEM;
 	rc = registry_write(d->plan->run_fd, facts);
 	if (rc != 0)
-		return errmsg_set(e, rc, "cannot write to '%s': %s", d->plan->run_dir, strerror(-rc));
+		return errmsg_set(e, rc, "cannot write to '%s': %s", d->plan->run_dir,
+				  strerror(-rc));
 	return session_start(d->session, &parts, e);
 }
 
@@ -370,10 +380,17 @@ static int prepare(struct daemon *d, struct errmsg *e)
 	return rc;
 }
 
-/* Frees what is there, last made first. The helper goes last: it removes what nobody uses any more. */
+/*
+ * Frees what is there, last made first. Where mounting failed the rights are still there, but lock
+ * files in the store are rewritten as the owner. The helper goes last: it removes what nobody uses
+ * any more.
+ */
 static void tear_down(struct daemon *d)
 {
+	bool entered;
+
 	session_free(d->session);
+	entered = owner_enter(&d->plan->owner, NULL) == 0;
 	overlay_free(d->overlay);
 	/* Files without a name went with their last node: their host space is being freed. */
 	while (d->io != NULL && !io_idle(d->io))
@@ -385,6 +402,8 @@ static void tear_down(struct daemon *d)
 	if (d->chain != NULL)
 		d->chain->driver->close_chain(d->chain);
 	store_close(d->store);
+	if (entered)
+		owner_leave();
 	mount_result_free(&d->result);
 	free(d->wal_dir);
 	if (!d->served && d->helper != NULL)
@@ -392,9 +411,10 @@ static void tear_down(struct daemon *d)
 	helper_end(d->helper);
 }
 
-int daemon_serve(struct mount_plan *plan, const struct daemon_report *report, struct errmsg *e, bool *ret_served)
+int daemon_serve(struct mount_plan *plan, const struct daemon_report *report, struct errmsg *e,
+		 bool *ret_served)
 {
-	struct daemon d = { .plan = plan, .report = report };
+	struct daemon d = {.plan = plan, .report = report};
 	int rc = prepare(&d, e);
 
 	if (rc == 0)

@@ -16,25 +16,38 @@ struct field {
 };
 
 #define NONE SIZE_MAX
-#define BOTH(name) { #name, offsetof(struct mount_result, name), offsetof(struct clone, name) }
-#define RESULT(name) { #name, offsetof(struct mount_result, name), NONE }
+#define BOTH(name)                                                                                 \
+	{                                                                                          \
+#name, offsetof(struct mount_result, name), offsetof(struct clone, name)           \
+	}
+#define RESULT(name)                                                                               \
+	{                                                                                          \
+#name, offsetof(struct mount_result, name), NONE                                   \
+	}
 
 static const struct field strings[] = {
-	BOTH(mountpoint), BOTH(store),   BOTH(instance),   BOTH(backup), BOTH(diff),
-	BOTH(wal_dir),    BOTH(run_dir), RESULT(warnings), RESULT(note), RESULT(engine),
-	BOTH(folder),
+	BOTH(mountpoint), BOTH(store),	  BOTH(instance), BOTH(backup),
+	BOTH(diff),	  BOTH(wal_dir),  BOTH(run_dir),  RESULT(warnings),
+	RESULT(note),	  RESULT(engine), BOTH(folder),
 };
 
 static const struct field flags[] = {
-	BOTH(temporary), BOTH(read_only), RESULT(needs_archive), RESULT(own_mountpoint),
+	BOTH(temporary),
+	BOTH(read_only),
+	RESULT(needs_archive),
+	RESULT(own_mountpoint),
 };
 
 static const struct field numbers[] = {
-	BOTH(pid), BOTH(uid), BOTH(gid), RESULT(pg_version),
+	BOTH(pid),
+	BOTH(uid),
+	BOTH(gid),
+	RESULT(pg_version),
 };
 
 /* All of them are 32-bit integers. */
-_Static_assert(sizeof(pid_t) == 4 && sizeof(uid_t) == 4 && sizeof(gid_t) == 4, "numbers are read as uint32_t");
+_Static_assert(sizeof(pid_t) == 4 && sizeof(uid_t) == 4 && sizeof(gid_t) == 4,
+	       "numbers are read as uint32_t");
 
 static const void *at(const void *base, size_t offset)
 {
@@ -66,7 +79,8 @@ char *facts_text(const struct mount_result *r)
 			(void)cJSON_AddNullToObject(o, strings[i].key);
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(numbers); i++)
-		(void)cJSON_AddNumberToObject(o, numbers[i].key, *(const uint32_t *)at(r, numbers[i].result));
+		(void)cJSON_AddNumberToObject(o, numbers[i].key,
+					      *(const uint32_t *)at(r, numbers[i].result));
 	for (unsigned i = 0; i < ARRAY_SIZE(flags); i++)
 		(void)cJSON_AddBoolToObject(o, flags[i].key, *(const bool *)at(r, flags[i].result));
 	chain = cJSON_AddArrayToObject(o, "chain");
@@ -122,7 +136,8 @@ static int get_chain(const cJSON *o, struct mount_result *ret)
 	ret->chain = calloc((size_t)cJSON_GetArraySize(chain) + 1, sizeof(*ret->chain));
 	if (ret->chain == NULL)
 		return -ENOMEM;
-	cJSON_ArrayForEach(id, chain) {
+	cJSON_ArrayForEach(id, chain)
+	{
 		if (!cJSON_IsString(id))
 			return -EUCLEAN;
 		ret->chain[ret->chain_count] = strdup(id->valuestring);
@@ -136,7 +151,7 @@ static int get_chain(const cJSON *o, struct mount_result *ret)
 int facts_parse_result(const char *text, struct mount_result *ret)
 {
 	cJSON *o = cJSON_Parse(text);
-	struct mount_result result = { 0 };
+	struct mount_result result = {0};
 	int rc;
 
 	if (!cJSON_IsObject(o)) {
@@ -159,7 +174,7 @@ int facts_parse_result(const char *text, struct mount_result *ret)
 int facts_parse_clone(const char *text, struct clone *ret)
 {
 	cJSON *o = cJSON_Parse(text);
-	struct clone clone = { 0 };
+	struct clone clone = {0};
 	int rc;
 
 	if (!cJSON_IsObject(o)) {
@@ -184,7 +199,7 @@ void mount_result_free(struct mount_result *r)
 	for (unsigned i = 0; i < r->chain_count; i++)
 		free(r->chain[i]);
 	free(r->chain);
-	*r = (struct mount_result){ 0 };
+	*r = (struct mount_result){0};
 }
 
 void registry_clone_free(struct clone *c)
@@ -193,13 +208,24 @@ void registry_clone_free(struct clone *c)
 		if (strings[i].clone != NONE)
 			free(*string_of(c, strings[i].clone));
 	}
-	*c = (struct clone){ 0 };
+	*c = (struct clone){0};
+}
+
+void mount_result_warn(const struct mount_result *r)
+{
+	const char *line = r->warnings != NULL ? r->warnings : "";
+
+	while (*line != 0) {
+		size_t len = strcspn(line, "\n");
+
+		(void)fprintf(stderr, "pgoverlay: warning: %.*s\n", (int)len, line);
+		line += len + (line[len] == '\n' ? 1 : 0);
+	}
 }
 
 void mount_result_print(const struct mount_result *r, bool json)
 {
-	if (r->warnings != NULL && r->warnings[0] != 0)
-		(void)fputs(r->warnings, stderr);
+	mount_result_warn(r);
 	if (json) {
 		_cleanup_free_ char *text = facts_text(r);
 
@@ -211,7 +237,8 @@ void mount_result_print(const struct mount_result *r, bool json)
 		(void)printf(" of instance %s", r->instance);
 	(void)printf(" on %s (pid %d)\n", r->mountpoint, (int)r->pid);
 	if (r->diff != NULL)
-		(void)printf("diff: %s%s\n", r->diff, r->temporary ? " (temporary: gone on umount)" : "");
+		(void)printf("diff: %s%s\n", r->diff,
+			     r->temporary ? " (temporary: gone on umount)" : "");
 	if (r->wal_dir != NULL)
 		(void)printf("pg_wal: %s\n", r->wal_dir);
 	if (r->note != NULL && r->note[0] != 0)

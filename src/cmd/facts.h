@@ -1,6 +1,6 @@
 /*
- * cmd/facts.h: the facts of a mount as JSON: what `mount --format json` prints, what the daemon reports, what
- * the registry keeps, what status answers begin with.
+ * cmd/facts.h: the facts of a mount as JSON: what `mount --format json` prints, what the daemon
+ * reports, what the registry keeps, what status answers begin with.
  */
 #ifndef CMD_FACTS_H
 #define CMD_FACTS_H

@@ -1,7 +1,8 @@
 /*
  * The program: finds the command and runs it.
  *
- * mount(8) knows no commands: for a line of type fuse.pgoverlay it runs `pgoverlay STORE MOUNTPOINT -o OPTIONS`.
+ * mount(8) knows no commands: for a line of type fuse.pgoverlay it runs `pgoverlay STORE MOUNTPOINT
+ * -o OPTIONS`.
  */
 #include "cmd/cmd.h"
 #include "cmd/title.h"
@@ -18,13 +19,13 @@ struct command {
 };
 
 static const struct command commands[] = {
-	{ "list", cmd_list, "backups of a store, their chains, and which can be mounted" },
-	{ "mount", cmd_mount, "mount a backup as a writable data directory" },
-	{ "umount", cmd_umount, "unmount a clone" },
-	{ "up", cmd_up, "mount a backup and start PostgreSQL on it" },
-	{ "down", cmd_down, "stop PostgreSQL and unmount" },
-	{ "status", cmd_status, "what is mounted, and figures of a mount" },
-	{ "cleanup", cmd_cleanup, "remove what clones have left behind" },
+	{"list", cmd_list, "backups of a store, their chains, and which can be mounted"},
+	{"mount", cmd_mount, "mount a backup as a writable data directory"},
+	{"umount", cmd_umount, "unmount a clone"},
+	{"up", cmd_up, "mount a backup and start PostgreSQL on it"},
+	{"down", cmd_down, "stop PostgreSQL and unmount"},
+	{"status", cmd_status, "what is mounted, and figures of a mount"},
+	{"cleanup", cmd_cleanup, "remove what clones have left behind"},
 };
 
 static int print_help(void)
@@ -56,7 +57,8 @@ int main(int argc, char **argv)
 	title_init(argc, argv);
 	if (argc < 2)
 		return cmd_usage("", "no command given");
-	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+	    strcmp(argv[1], "help") == 0)
 		return print_help();
 	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
 		return cmd_print_version();

@@ -1,7 +1,8 @@
 /*
  * `mount`: prepares, forks the daemon, and comes back when it serves.
  *
- * The daemon reports over a pipe: the facts as one JSON object, or {"error": text, "errno": number}.
+ * The daemon reports over a pipe: the facts as one JSON object, or {"error": text, "errno":
+ * number}.
  */
 #include "cmd/cmd.h"
 #include "cmd/daemon.h"
@@ -57,8 +58,8 @@ static void report_failure(int fd, const struct errmsg *e, int rc)
 
 static void __attribute__((noreturn)) run_daemon(struct mount_plan *plan, int fd)
 {
-	const struct daemon_report report = { .serving = report_serving, .ctx = &fd };
-	struct errmsg e = { 0 };
+	const struct daemon_report report = {.serving = report_serving, .ctx = &fd};
+	struct errmsg e = {0};
 	bool served = false;
 	int rc = daemon_detach(fd, plan->run_fd);
 
@@ -144,7 +145,7 @@ static void print_serving(void *ctx, const struct mount_result *result)
 static int serve_in_foreground(struct mount_plan *plan, struct errmsg *e)
 {
 	bool json = plan->request->json;
-	const struct daemon_report report = { .serving = print_serving, .ctx = &json };
+	const struct daemon_report report = {.serving = print_serving, .ctx = &json};
 	bool served;
 	int rc = daemon_serve(plan, &report, e, &served);
 
@@ -157,13 +158,14 @@ static int serve_in_foreground(struct mount_plan *plan, struct errmsg *e)
 
 int mount_clone(const struct mount_request *request, struct errmsg *e, struct mount_result *ret)
 {
-	struct mount_result result = { 0 };
+	struct mount_result result = {0};
 	struct mount_plan plan;
 	int rc = plan_make(request, e, &plan);
 
 	if (rc != 0)
 		return rc;
-	rc = request->foreground ? serve_in_foreground(&plan, e) : serve_in_background(&plan, e, &result);
+	rc = request->foreground ? serve_in_foreground(&plan, e)
+				 : serve_in_background(&plan, e, &result);
 	plan_free(&plan);
 	if (rc == 0)
 		*ret = result;
@@ -173,8 +175,8 @@ int mount_clone(const struct mount_request *request, struct errmsg *e, struct mo
 int cmd_mount(int argc, char **argv)
 {
 	struct mount_request request = MOUNT_REQUEST_INIT;
-	struct mount_result result = { 0 };
-	struct errmsg e = { 0 };
+	struct mount_result result = {0};
+	struct errmsg e = {0};
 	int rc = options_parse_mount(argc, argv, &request);
 
 	if (rc >= 0)
@@ -183,7 +185,7 @@ int cmd_mount(int argc, char **argv)
 	if (rc != 0)
 		return cmd_failed(&e, rc);
 	if (strcmp(argv[0], "mount") != 0)
-		(void)fputs(result.warnings != NULL ? result.warnings : "", stderr); /* mount(8) says nothing */
+		mount_result_warn(&result); /* as mount(8): nothing more to say */
 	else if (!request.foreground)
 		mount_result_print(&result, request.json);
 	mount_result_free(&result);

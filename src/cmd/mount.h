@@ -40,8 +40,8 @@ struct mount_request {
 	uint64_t reserve;      /* bytes */
 };
 
-#define MOUNT_INDEX_MEMORY (256u << 20)
-#define MOUNT_RESERVE	   (64u << 20)
+#define MOUNT_INDEX_MEMORY  (256u << 20)
+#define MOUNT_RESERVE	    (64u << 20)
 #define MOUNT_READAHEAD_KIB 1024
 #define MOUNT_REQUEST_INIT                                                                         \
 	{                                                                                          \
@@ -88,6 +88,8 @@ void mount_result_free(struct mount_result *result);
  */
 int umount_clone(const char *mountpoint, unsigned flags, struct errmsg *e);
 
+/* The warnings, to stderr. */
+void mount_result_warn(const struct mount_result *result);
 /* Writes the facts to stdout, as text or as the JSON that DESIGN.md section 5 promises; warnings go
  * to stderr. */
 void mount_result_print(const struct mount_result *result, bool json);

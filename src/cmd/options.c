@@ -1,8 +1,8 @@
 /*
  * mount STORE MOUNTPOINT [--option value]..., or STORE MOUNTPOINT -o option=value,...
  *
- * Both forms know the same names. mount(8) adds generic options that mean nothing here (dev, suid, rw, ...):
- * those are accepted and change nothing, nosuid and nodev stay.
+ * Both forms know the same names. mount(8) adds generic options that mean nothing here (dev, suid,
+ * rw, ...): those are accepted and change nothing, nosuid and nodev stay.
  */
 #include "cmd/options.h"
 
@@ -18,7 +18,8 @@ static const char help[] =
 	"Mount a backup of STORE as a PostgreSQL data directory on MOUNTPOINT.\n\n"
 	"  --instance NAME           instance of the store (default: the only one)\n"
 	"  --backup ID               backup (default: the newest that can be mounted)\n"
-	"  --diff DIR                where changes are kept (default: a temporary place, gone on umount)\n"
+	"  --diff DIR                where changes are kept (default: a temporary place, gone on "
+	"umount)\n"
 	"  --read-only               no changes\n"
 	"  --owner USER              whom all files belong to and the serving process runs as\n"
 	"  --wal-dir DIR             keep pg_wal natively in DIR\n"
@@ -48,21 +49,21 @@ enum option_id {
 };
 
 static const struct option long_options[] = {
-	{ "instance", required_argument, NULL, OPTION_INSTANCE },
-	{ "backup", required_argument, NULL, OPTION_BACKUP },
-	{ "diff", required_argument, NULL, OPTION_DIFF },
-	{ "read-only", no_argument, NULL, OPTION_READ_ONLY },
-	{ "owner", required_argument, NULL, OPTION_OWNER },
-	{ "wal-dir", required_argument, NULL, OPTION_WAL_DIR },
-	{ "foreground", no_argument, NULL, OPTION_FOREGROUND },
-	{ "io-engine", required_argument, NULL, OPTION_IO_ENGINE },
-	{ "index-memory", required_argument, NULL, OPTION_INDEX_MEMORY },
-	{ "verify-reads", required_argument, NULL, OPTION_VERIFY_READS },
-	{ "reserve", required_argument, NULL, OPTION_RESERVE },
-	{ "format", required_argument, NULL, OPTION_FORMAT },
-	{ "help", no_argument, NULL, OPTION_HELP },
-	{ "version", no_argument, NULL, OPTION_VERSION },
-	{ 0 },
+	{"instance", required_argument, NULL, OPTION_INSTANCE},
+	{"backup", required_argument, NULL, OPTION_BACKUP},
+	{"diff", required_argument, NULL, OPTION_DIFF},
+	{"read-only", no_argument, NULL, OPTION_READ_ONLY},
+	{"owner", required_argument, NULL, OPTION_OWNER},
+	{"wal-dir", required_argument, NULL, OPTION_WAL_DIR},
+	{"foreground", no_argument, NULL, OPTION_FOREGROUND},
+	{"io-engine", required_argument, NULL, OPTION_IO_ENGINE},
+	{"index-memory", required_argument, NULL, OPTION_INDEX_MEMORY},
+	{"verify-reads", required_argument, NULL, OPTION_VERIFY_READS},
+	{"reserve", required_argument, NULL, OPTION_RESERVE},
+	{"format", required_argument, NULL, OPTION_FORMAT},
+	{"help", no_argument, NULL, OPTION_HELP},
+	{"version", no_argument, NULL, OPTION_VERSION},
+	{0},
 };
 
 int options_parse_engine(const char *text, enum io_kind *ret)
@@ -144,10 +145,39 @@ static int set_option(struct mount_request *r, enum option_id id, const char *va
 static bool is_generic(const char *name)
 {
 	static const char *const names[] = {
-		"rw", "dev", "nodev", "suid", "nosuid", "exec", "async", "sync", "dirsync", "atime", "noatime",
-		"diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime", "lazytime",
-		"nolazytime", "silent", "loud", "defaults", "auto", "noauto", "user", "nouser", "users", "owner",
-		"group", "nofail", "_netdev", "default_permissions", "allow_other",
+		"rw",
+		"dev",
+		"nodev",
+		"suid",
+		"nosuid",
+		"exec",
+		"async",
+		"sync",
+		"dirsync",
+		"atime",
+		"noatime",
+		"diratime",
+		"nodiratime",
+		"relatime",
+		"norelatime",
+		"strictatime",
+		"nostrictatime",
+		"lazytime",
+		"nolazytime",
+		"silent",
+		"loud",
+		"defaults",
+		"auto",
+		"noauto",
+		"user",
+		"nouser",
+		"users",
+		"owner",
+		"group",
+		"nofail",
+		"_netdev",
+		"default_permissions",
+		"allow_other",
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
@@ -199,7 +229,8 @@ static int set_mount_options(struct mount_request *r, char *list)
 {
 	char *rest = NULL;
 
-	for (char *text = strtok_r(list, ",", &rest); text != NULL; text = strtok_r(NULL, ",", &rest)) {
+	for (char *text = strtok_r(list, ",", &rest); text != NULL;
+	     text = strtok_r(NULL, ",", &rest)) {
 		int rc = set_mount_option(r, text);
 
 		if (rc != 0)
@@ -253,8 +284,8 @@ int options_parse_mount(int argc, char **argv, struct mount_request *ret)
 	if (rc >= 0)
 		return rc;
 	if (argc - optind != 2)
-		return cmd_usage("mount", argc - optind < 2 ? "STORE and MOUNTPOINT are needed" :
-							      "too many arguments");
+		return cmd_usage("mount", argc - optind < 2 ? "STORE and MOUNTPOINT are needed"
+							    : "too many arguments");
 	ret->store = argv[optind];
 	ret->mountpoint = argv[optind + 1];
 	if (ret->read_only && (ret->diff != NULL || ret->wal_dir != NULL))

@@ -1,12 +1,14 @@
 /*
- * cmd/options.h: the command line of `mount`, and its other form, the options of mount(8) and fstab.
+ * cmd/options.h: the command line of `mount`, and its other form, the options of mount(8) and
+ * fstab.
  */
 #ifndef CMD_OPTIONS_H
 #define CMD_OPTIONS_H
 
 #include "cmd/mount.h"
 
-/* -1: the request is filled; else the exit status, everything has been said. Strings point into argv. */
+/* -1: the request is filled; else the exit status, everything has been said. Strings point into
+ * argv. */
 int options_parse_mount(int argc, char **argv, struct mount_request *ret);
 
 /*

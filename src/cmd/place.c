@@ -139,7 +139,7 @@ static int add_home_of_user(void *ctx, const char *mountpoint, const struct moun
 int place_homes(struct place_homes *ret)
 {
 	_cleanup_free_ char *own = own_home();
-	struct place_homes homes = { 0 };
+	struct place_homes homes = {0};
 	bool chosen = getenv("PGOVERLAY_HOME") != NULL;
 	int rc = own != NULL ? add_home(&homes, own) : 0;
 
@@ -159,5 +159,5 @@ void place_homes_free(struct place_homes *homes)
 	for (unsigned i = 0; i < homes->count; i++)
 		free(homes->paths[i]);
 	free(homes->paths);
-	*homes = (struct place_homes){ 0 };
+	*homes = (struct place_homes){0};
 }

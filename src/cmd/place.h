@@ -12,8 +12,9 @@
 #define PLACE_ROOT_HOME "/var/lib/pgoverlay"
 
 /*
- * Every home whose clones the caller may see: its own first, then root's, and for root those of users that have
- * mounts. With PGOVERLAY_HOME that one alone: whoever sets it wants to be apart from all others.
+ * Every home whose clones the caller may see: its own first, then root's, and for root those of
+ * users that have mounts. With PGOVERLAY_HOME that one alone: whoever sets it wants to be apart
+ * from all others.
  */
 struct place_homes {
 	char **paths;

@@ -19,8 +19,6 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define PREVIOUS_WAIT_MS 60000
-
 /* ---- directories for the owner ---- */
 
 static int stop_at_first(void *ctx, const char *name, unsigned char d_type)
@@ -29,10 +27,12 @@ static int stop_at_first(void *ctx, const char *name, unsigned char d_type)
 }
 
 /*
- * Makes the last component if it is missing and gives it to the owner; an existing directory is given to the owner only
- * if root left it empty. By descriptor: nobody can slip another file under the chown.
+ * Makes the last component if it is missing and gives it to the owner; an existing directory is
+ * given to the owner only if root left it empty. By descriptor: nobody can slip another file under
+ * the chown.
  */
-static int own_directory(const struct owner *owner, const char *path, struct errmsg *e, bool *ret_made)
+static int own_directory(const struct owner *owner, const char *path, struct errmsg *e,
+			 bool *ret_made)
 {
 	_cleanup_close_ int fd = -1;
 	struct stat st;
@@ -47,11 +47,13 @@ static int own_directory(const struct owner *owner, const char *path, struct err
 	if (fd < 0)
 		return errmsg_set(e, fd, "cannot open '%s': %s", path, strerror(-fd));
 	rc = sys_fstat(fd, &st);
-	if (rc == 0 && st.st_uid == 0 && (*ret_made || sys_readdir(fd, ".", stop_at_first, NULL) == 0) &&
+	if (rc == 0 && st.st_uid == 0 &&
+	    (*ret_made || sys_readdir(fd, ".", stop_at_first, NULL) == 0) &&
 	    fchown(fd, owner->uid, owner->gid) < 0)
 		rc = -errno;
 	if (rc != 0)
-		return errmsg_set(e, rc, "cannot give '%s' to user %s: %s", path, owner->name, strerror(-rc));
+		return errmsg_set(e, rc, "cannot give '%s' to user %s: %s", path, owner->name,
+				  strerror(-rc));
 	return 0;
 }
 
@@ -60,7 +62,8 @@ static int own_directory(const struct owner *owner, const char *path, struct err
 static void clean_name(char *name)
 {
 	for (char *c = name; *c != 0; c++) {
-		if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-", *c) == NULL)
+		if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-",
+			   *c) == NULL)
 			*c = '_';
 	}
 }
@@ -69,9 +72,9 @@ static void clean_name(char *name)
 static int make_name(const struct mount_plan *plan, char **ret)
 {
 	const struct mount_request *r = plan->request;
-	_cleanup_free_ char *from = strdup(r->diff != NULL     ? plan->diff :
-					   r->instance != NULL ? r->instance :
-								 plan->store);
+	_cleanup_free_ char *from = strdup(r->diff != NULL	 ? plan->diff
+					   : r->instance != NULL ? r->instance
+								 : plan->store);
 	uint32_t number = 0;
 	char *base;
 
@@ -84,7 +87,10 @@ static int make_name(const struct mount_plan *plan, char **ret)
 	base = basename(from);
 	base[strnlen(base, 40)] = 0;
 	clean_name(base);
-	return asprintf(ret, "%s/clones/%s-%06x", plan->home, base, (unsigned)(number & 0xffffff)) < 0 ? -ENOMEM : 0;
+	return asprintf(ret, "%s/clones/%s-%06x", plan->home, base, (unsigned)(number & 0xffffff)) <
+			       0
+		       ? -ENOMEM
+		       : 0;
 }
 
 static int make_folder(struct mount_plan *plan, struct errmsg *e)
@@ -114,13 +120,15 @@ static int in_folder(const struct mount_plan *plan, const char *name, char **ret
 static int check_request(const struct mount_request *r, struct errmsg *e)
 {
 	if (r->read_only && r->diff != NULL)
-		return errmsg_set(e, -EINVAL, "--read-only shows the backup itself: it takes no --diff");
+		return errmsg_set(e, -EINVAL,
+				  "--read-only shows the backup itself: it takes no --diff");
 	if (r->read_only && (r->wal_dir != NULL || r->native_wal))
 		return errmsg_set(e, -EINVAL, "--read-only takes no --wal-dir: nothing writes WAL");
 	return 0;
 }
 
-static int check_apart(const char *what, const char *path, const char *what2, const char *path2, struct errmsg *e)
+static int check_apart(const char *what, const char *path, const char *what2, const char *path2,
+		       struct errmsg *e)
 {
 	if (path == NULL || path2 == NULL || !place_is_below(path, path2))
 		return 0;
@@ -129,7 +137,8 @@ static int check_apart(const char *what, const char *path, const char *what2, co
 
 static int check_places(const struct mount_plan *p, struct errmsg *e)
 {
-	static const char mnt[] = "the mount point", diff[] = "the diff", store[] = "the store", wal[] = "the WAL directory";
+	static const char mnt[] = "the mount point", diff[] = "the diff", store[] = "the store",
+			  wal[] = "the WAL directory";
 	int rc = check_apart(diff, p->diff, mnt, p->mountpoint, e);
 
 	if (rc == 0)
@@ -157,7 +166,7 @@ int plan_clear_dead(const char *mountpoint, struct errmsg *e, unsigned *ret_clea
 
 	*ret_cleared = 0;
 	while (mountinfo_find(mountpoint, &info) == 0 && strcmp(info.fstype, SESSION_FSTYPE) == 0) {
-		struct clone clone = { 0 };
+		struct clone clone = {0};
 		bool known = registry_find(mountpoint, NULL, &clone) == 0;
 		bool held = known && registry_is_held(&clone);
 		pid_t pid = clone.pid;
@@ -165,12 +174,14 @@ int plan_clear_dead(const char *mountpoint, struct errmsg *e, unsigned *ret_clea
 
 		registry_clone_free(&clone);
 		if (held || (!known && !mountinfo_is_dead(mountpoint)))
-			return errmsg_set(e, -EBUSY, "'%s' is mounted already (process %d serves it); 'pgoverlay umount' ends it",
+			return errmsg_set(e, -EBUSY,
+					  "'%s' is mounted already (process %d serves it); "
+					  "'pgoverlay umount' ends it",
 					  mountpoint, (int)pid);
 		rc = mountinfo_unmount(mountpoint, true);
 		if (rc != 0)
-			return errmsg_set(e, rc, "cannot clear the dead mount on '%s': %s", mountpoint,
-					  strerror(-rc));
+			return errmsg_set(e, rc, "cannot clear the dead mount on '%s': %s",
+					  mountpoint, strerror(-rc));
 		(*ret_cleared)++;
 	}
 	return 0;
@@ -182,20 +193,19 @@ static int place_store(struct mount_plan *plan, struct errmsg *e)
 {
 	plan->store = realpath(plan->request->store, NULL);
 	if (plan->store == NULL)
-		return errmsg_set(e, -errno, "cannot open the store '%s': %s", plan->request->store, strerror(errno));
+		return errmsg_set(e, -errno, "cannot open the store '%s': %s", plan->request->store,
+				  strerror(errno));
 	return 0;
 }
 
 /* umount(8) comes back before the daemon has made its last commit. */
 static void wait_for_previous(const char *diff)
 {
-	struct clone clone = { 0 };
-	struct mountinfo info;
+	struct clone clone = {0};
 
 	if (registry_find_diff(diff, NULL, &clone) != 0)
 		return;
-	if (registry_is_held(&clone) && mountinfo_find(clone.mountpoint, &info) != 0)
-		(void)registry_wait_end(&clone, PREVIOUS_WAIT_MS);
+	registry_wait_ending(&clone);
 	registry_clone_free(&clone);
 }
 
@@ -245,7 +255,8 @@ static int place_mount(struct mount_plan *plan, struct errmsg *e)
 	if (rc == 0 && !S_ISDIR(st.st_mode))
 		rc = -ENOTDIR;
 	if (rc != 0)
-		return errmsg_set(e, rc, "cannot mount on '%s': %s", plan->mountpoint, strerror(-rc));
+		return errmsg_set(e, rc, "cannot mount on '%s': %s", plan->mountpoint,
+				  strerror(-rc));
 	return 0;
 }
 
@@ -276,8 +287,8 @@ static int make_places(struct mount_plan *plan, struct errmsg *e)
 	if (rc == 0 && r->wal_dir != NULL)
 		rc = own_directory(&plan->owner, plan->wal_dir, e, &made);
 	if (rc == 0)
-		rc = registry_claim(plan->home, plan->mountpoint, plan->owner.uid, plan->owner.gid, e,
-				    &plan->run_dir, &plan->run_fd);
+		rc = registry_claim(plan->home, plan->mountpoint, plan->owner.uid, plan->owner.gid,
+				    e, &plan->run_dir, &plan->run_fd);
 	return rc;
 }
 
@@ -313,7 +324,8 @@ static bool is_our_lock(const struct mount_plan *plan)
 	struct stat ours, now;
 
 	return plan->run_fd >= 0 && sys_fstat(plan->run_fd, &ours) == 0 &&
-	       sys_fstatat(AT_FDCWD, plan->run_dir, &now, AT_SYMLINK_NOFOLLOW) == 0 && ours.st_ino == now.st_ino;
+	       sys_fstatat(AT_FDCWD, plan->run_dir, &now, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       ours.st_ino == now.st_ino;
 }
 
 void plan_finish(const struct mount_plan *plan)
@@ -349,5 +361,5 @@ void plan_free(struct mount_plan *plan)
 	free(plan->folder);
 	free(plan->run_dir);
 	free(plan->note);
-	*plan = (struct mount_plan){ .run_fd = -1 };
+	*plan = (struct mount_plan){.run_fd = -1};
 }

@@ -52,7 +52,8 @@ static int store_owner(const char *store, const char *instance, struct errmsg *e
 	int rc;
 
 	if (dirfd < 0)
-		return errmsg_set(e, dirfd, "cannot open the store '%s': %s", store, strerror(-dirfd));
+		return errmsg_set(e, dirfd, "cannot open the store '%s': %s", store,
+				  strerror(-dirfd));
 	backups = sys_openat(dirfd, "backups", O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (backups >= 0 && instance == NULL) {
 		(void)sys_readdir(backups, ".", first_directory, &first);
@@ -62,11 +63,13 @@ static int store_owner(const char *store, const char *instance, struct errmsg *e
 	    sys_fstatat(backups, instance, ret, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(ret->st_mode))
 		return 0;
 	rc = sys_fstat(dirfd, ret);
-	return rc == 0 ? 0 : errmsg_set(e, rc, "cannot look at the store '%s': %s", store, strerror(-rc));
+	return rc == 0 ? 0
+		       : errmsg_set(e, rc, "cannot look at the store '%s': %s", store,
+				    strerror(-rc));
 }
 
-static int default_owner(const struct mount_request *request, const char *store, struct errmsg *e, uid_t *ret_uid,
-			 gid_t *ret_gid)
+static int default_owner(const struct mount_request *request, const char *store, struct errmsg *e,
+			 uid_t *ret_uid, gid_t *ret_gid)
 {
 	const struct passwd *pw;
 	struct stat st;
@@ -88,13 +91,16 @@ static int default_owner(const struct mount_request *request, const char *store,
 	}
 	pw = getpwnam("postgres");
 	if (pw == NULL)
-		return errmsg_set(e, -ENOENT, "the store belongs to root and there is no user postgres; give --owner");
+		return errmsg_set(
+			e, -ENOENT,
+			"the store belongs to root and there is no user postgres; give --owner");
 	*ret_uid = pw->pw_uid;
 	*ret_gid = pw->pw_gid;
 	return 0;
 }
 
-int plan_owner(const struct mount_request *request, const char *store, struct errmsg *e, struct owner *ret)
+int plan_owner(const struct mount_request *request, const char *store, struct errmsg *e,
+	       struct owner *ret)
 {
 	uid_t uid = 0;
 	gid_t gid = 0;

@@ -1,8 +1,9 @@
 /*
  * Clones on disk: <home>/run and <home>/known.
  *
- * A folder in run is locked (flock on the directory itself) as long as the daemon or its helper lives, so
- * that a stale one is told from a running one without asking anybody and without trusting a pid.
+ * A folder in run is locked (flock on the directory itself) as long as the daemon or its helper
+ * lives, so that a stale one is told from a running one without asking anybody and without trusting
+ * a pid.
  */
 #include "cmd/registry.h"
 
@@ -22,17 +23,18 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define FACTS "facts.json"
-#define FACTS_MAX (1u << 20)
-#define CLAIM_WAIT_MS 60000
-#define POLL_MS 5
+#define FACTS	       "facts.json"
+#define FACTS_MAX      (1u << 20)
+#define NOTICE_WAIT_MS 2000
+#define ENDING_WAIT_MS 60000
+#define POLL_MS	       5
 
 static char *hashed_path(const char *home, const char *folder, const char *key, const char *suffix)
 {
 	char *path;
 
-	if (asprintf(&path, "%s/%s/%016llx%s", home, folder, (unsigned long long)XXH3_64bits(key, strlen(key)),
-		     suffix) < 0)
+	if (asprintf(&path, "%s/%s/%016llx%s", home, folder,
+		     (unsigned long long)XXH3_64bits(key, strlen(key)), suffix) < 0)
 		return NULL;
 	return path;
 }
@@ -71,17 +73,36 @@ static bool is_mounted(const char *mountpoint)
 	return mountinfo_find(mountpoint, &info) == 0 && strcmp(info.fstype, SESSION_FSTYPE) == 0;
 }
 
-/* A daemon whose mount is gone is on its last commit. */
-static int lock_folder(int fd, const char *mountpoint)
+/*
+ * A daemon whose mount is gone is on its last commit, and takes its control socket away when it
+ * begins with it; one that was detached while files are open serves on, for as long as they are.
+ */
+static int wait_for_ending(int run_fd, const char *mountpoint)
 {
-	int rc = sys_flock(fd, LOCK_EX | LOCK_NB);
+	struct stat st;
+	int rc = sys_flock(run_fd, LOCK_EX | LOCK_NB);
 
-	for (int waited = 0; rc == -EWOULDBLOCK && waited < CLAIM_WAIT_MS && !is_mounted(mountpoint);
-	     waited += POLL_MS) {
+	for (int waited = 0; rc == -EWOULDBLOCK && !is_mounted(mountpoint); waited += POLL_MS) {
+		bool ending =
+			sys_fstatat(run_fd, SESSION_CONTROL, &st, AT_SYMLINK_NOFOLLOW) == -ENOENT;
+
+		if (waited >= (ending ? ENDING_WAIT_MS : NOTICE_WAIT_MS))
+			break;
 		(void)poll(NULL, 0, POLL_MS);
-		rc = sys_flock(fd, LOCK_EX | LOCK_NB);
+		rc = sys_flock(run_fd, LOCK_EX | LOCK_NB);
 	}
 	return rc;
+}
+
+void registry_wait_ending(const struct clone *clone)
+{
+	_cleanup_close_ int fd = -1;
+
+	if (clone->run_dir == NULL)
+		return;
+	fd = sys_openat(AT_FDCWD, clone->run_dir, O_RDONLY | O_DIRECTORY, 0);
+	if (fd >= 0)
+		(void)wait_for_ending(fd, clone->mountpoint);
 }
 
 static int remove_leftover(void *ctx, const char *name, unsigned char d_type)
@@ -90,7 +111,8 @@ static int remove_leftover(void *ctx, const char *name, unsigned char d_type)
 }
 
 /* -EAGAIN: it was removed before the lock was there. */
-static int claim_once(const char *run_dir, const char *mountpoint, uid_t uid, gid_t gid, int *ret_fd)
+static int claim_once(const char *run_dir, const char *mountpoint, uid_t uid, gid_t gid,
+		      int *ret_fd)
 {
 	_cleanup_close_ int fd = -1;
 	struct stat locked, now;
@@ -102,13 +124,14 @@ static int claim_once(const char *run_dir, const char *mountpoint, uid_t uid, gi
 	fd = sys_openat(AT_FDCWD, run_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (fd < 0)
 		return fd == -ENOENT ? -EAGAIN : fd;
-	rc = lock_folder(fd, mountpoint);
+	rc = wait_for_ending(fd, mountpoint);
 	if (rc != 0)
 		return rc == -EWOULDBLOCK ? -EBUSY : rc;
 	rc = sys_fstat(fd, &locked);
 	if (rc != 0)
 		return rc;
-	if (sys_fstatat(AT_FDCWD, run_dir, &now, AT_SYMLINK_NOFOLLOW) != 0 || now.st_ino != locked.st_ino)
+	if (sys_fstatat(AT_FDCWD, run_dir, &now, AT_SYMLINK_NOFOLLOW) != 0 ||
+	    now.st_ino != locked.st_ino)
 		return -EAGAIN;
 	(void)sys_readdir(fd, ".", remove_leftover, &fd);
 	if (geteuid() == 0 && fchown(fd, uid, gid) < 0)
@@ -122,7 +145,7 @@ int registry_claim(const char *home, const char *mountpoint, uid_t uid, gid_t gi
 {
 	_cleanup_free_ char *run = NULL;
 	_cleanup_free_ char *run_dir = hashed_path(home, "run", mountpoint, "");
-	struct clone holder = { 0 };
+	struct clone holder = {0};
 	int rc;
 
 	if (run_dir == NULL || asprintf(&run, "%s/run", home) < 0)
@@ -137,8 +160,10 @@ int registry_claim(const char *home, const char *mountpoint, uid_t uid, gid_t gi
 		pid_t pid = registry_find(mountpoint, NULL, &holder) == 0 ? holder.pid : 0;
 
 		registry_clone_free(&holder);
-		return errmsg_set(e, rc, "'%s' is mounted already: served by process %d; 'pgoverlay umount' ends it",
-				  mountpoint, (int)pid);
+		return errmsg_set(
+			e, rc,
+			"'%s' is mounted already: served by process %d; 'pgoverlay umount' ends it",
+			mountpoint, (int)pid);
 	}
 	if (rc != 0)
 		return errmsg_set(e, rc, "cannot claim '%s': %s", run_dir, strerror(-rc));
@@ -236,7 +261,8 @@ static bool is_listed(const struct clone_list *list, const struct clone *clone)
 	for (size_t i = 0; i < list->count; i++) {
 		const struct clone *other = &list->items[i];
 
-		if (other->diff != NULL && clone->diff != NULL && strcmp(other->diff, clone->diff) == 0)
+		if (other->diff != NULL && clone->diff != NULL &&
+		    strcmp(other->diff, clone->diff) == 0)
 			return true;
 	}
 	return false;
@@ -250,7 +276,7 @@ static int append(struct clone_list *list, struct clone *clone)
 		return -ENOMEM;
 	list->items = items;
 	list->items[list->count++] = *clone;
-	*clone = (struct clone){ 0 };
+	*clone = (struct clone){0};
 	return 0;
 }
 
@@ -266,7 +292,7 @@ static int list_entry(void *ctx, const char *name, unsigned char d_type)
 {
 	struct listing *l = ctx;
 	_cleanup_free_ char *path = NULL;
-	struct clone clone = { 0 };
+	struct clone clone = {0};
 	int rc = 0;
 
 	if (asprintf(&path, "%s/%s", l->folder, name) < 0)
@@ -287,7 +313,7 @@ static int list_entry(void *ctx, const char *name, unsigned char d_type)
 static int list_folder(const char *home, const char *name, bool known, struct clone_list *list)
 {
 	_cleanup_free_ char *folder = NULL;
-	struct listing l = { .list = list, .known = known };
+	struct listing l = {.list = list, .known = known};
 	int rc;
 
 	if (asprintf(&folder, "%s/%s", home, name) < 0)
@@ -299,7 +325,7 @@ static int list_folder(const char *home, const char *name, bool known, struct cl
 
 int registry_list(struct errmsg *e, struct clone_list *ret)
 {
-	struct clone_list list = { 0 };
+	struct clone_list list = {0};
 	struct place_homes homes;
 	int rc = place_homes(&homes);
 
@@ -321,7 +347,7 @@ void registry_list_free(struct clone_list *list)
 	for (size_t i = 0; i < list->count; i++)
 		registry_clone_free(&list->items[i]);
 	free(list->items);
-	*list = (struct clone_list){ 0 };
+	*list = (struct clone_list){0};
 }
 
 int registry_find_diff(const char *diff, struct errmsg *e, struct clone *ret)
@@ -338,10 +364,11 @@ int registry_find_diff(const char *diff, struct errmsg *e, struct clone *ret)
 	for (size_t i = 0; rc != 0 && i < list.count; i++) {
 		if (list.items[i].diff != NULL && strcmp(list.items[i].diff, canonical) == 0) {
 			*ret = list.items[i];
-			list.items[i] = (struct clone){ 0 };
+			list.items[i] = (struct clone){0};
 			rc = 0;
 		}
 	}
 	registry_list_free(&list);
-	return rc == 0 ? 0 : errmsg_set(e, rc, "no clone is known that has the diff '%s'", canonical);
+	return rc == 0 ? 0
+		       : errmsg_set(e, rc, "no clone is known that has the diff '%s'", canonical);
 }

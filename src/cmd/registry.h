@@ -54,11 +54,15 @@ bool registry_is_held(const struct clone *clone);
 /* Waits until neither lives. -ETIMEDOUT. */
 int registry_wait_end(const struct clone *clone, int timeout_ms);
 
+/* Waits, within limits, for a daemon whose mount is gone already. */
+void registry_wait_ending(const struct clone *clone);
+
 /* ---- for mount ---- */
 
 /*
- * Makes the folder of a mount, of that owner, and locks it: *ret_fd holds the lock, and so does every copy of it in other
- * processes. What a dead mount left there is removed. -EBUSY: served by another process.
+ * Makes the folder of a mount, of that owner, and locks it: *ret_fd holds the lock, and so does
+ * every copy of it in other processes. What a dead mount left there is removed. -EBUSY: served by
+ * another process.
  */
 int registry_claim(const char *home, const char *mountpoint, uid_t uid, gid_t gid, struct errmsg *e,
 		   char **ret_run_dir, int *ret_fd);

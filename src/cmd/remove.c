@@ -11,7 +11,7 @@
 #include <fcntl.h>
 #include <libgen.h>
 
-#define DEPTH_MAX 16
+#define DEPTH_MAX  16
 #define ROUNDS_MAX 8
 
 struct walk {
@@ -40,7 +40,7 @@ static int remove_entry(void *ctx, const char *name, unsigned char d_type)
 static int remove_below(int dirfd, const char *name, dev_t dev, unsigned depth)
 {
 	_cleanup_close_ int fd = -1;
-	struct walk w = { .depth = depth };
+	struct walk w = {.depth = depth};
 	struct stat st;
 	int rc;
 
@@ -88,11 +88,12 @@ int remove_path(const char *path)
 static int count_entry(void *ctx, const char *name, unsigned char d_type)
 {
 	struct walk *w = ctx;
-	struct walk below = { .depth = w->depth + 1 };
+	struct walk below = {.depth = w->depth + 1};
 	struct stat st;
 
 	if (d_type != DT_DIR) {
-		if (sys_fstatat(w->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+		if (sys_fstatat(w->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISREG(st.st_mode))
 			w->bytes += (uint64_t)st.st_blocks * 512;
 		return 0;
 	}
@@ -109,7 +110,7 @@ static int count_entry(void *ctx, const char *name, unsigned char d_type)
 
 uint64_t tree_bytes(const char *path)
 {
-	struct walk w = { .dirfd = sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0) };
+	struct walk w = {.dirfd = sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0)};
 
 	if (w.dirfd < 0)
 		return 0;

@@ -46,7 +46,8 @@ static int ask(const struct clone *clone, const char *command, struct errmsg *e,
 		return 0;
 	}
 	cJSON_Delete(answer);
-	return errmsg_set(e, rc, "'%s' of '%s' failed: %s", command, clone->mountpoint, strerror(-rc));
+	return errmsg_set(e, rc, "'%s' of '%s' failed: %s", command, clone->mountpoint,
+			  strerror(-rc));
 }
 
 static void print_status(const cJSON *status, enum cmd_format format)
@@ -70,7 +71,8 @@ static int status_of(const struct clone *clone, const struct status_options *o, 
 
 	if (!registry_is_held(clone))
 		return errmsg_set(e, -ENOTCONN,
-				  "the process that served '%s' is gone; 'pgoverlay umount' clears what it left",
+				  "the process that served '%s' is gone; 'pgoverlay umount' clears "
+				  "what it left",
 				  clone->mountpoint);
 	if (o->sync) {
 		rc = ask(clone, "sync", e, &answer);
@@ -143,10 +145,10 @@ static void print_list_text(const struct clone_list *list)
 
 		(void)printf("%-8s %8d  %-8s %s, %s\n", state_of(c), (int)c->pid,
 			     c->backup != NULL ? c->backup : "?", c->mountpoint,
-			     c->read_only  ? "read-only" :
-			     c->temporary  ? "temporary" :
-			     c->diff != NULL ? c->diff :
-					       "?");
+			     c->read_only      ? "read-only"
+			     : c->temporary    ? "temporary"
+			     : c->diff != NULL ? c->diff
+					       : "?");
 	}
 }
 
@@ -174,9 +176,9 @@ static int status_of_all(const struct status_options *o, struct errmsg *e)
 static int parse(int argc, char **argv, struct status_options *o)
 {
 	static const struct option options[] = {
-		{ "format", required_argument, NULL, 'F' }, { "reset", no_argument, NULL, 'r' },
-		{ "sync", no_argument, NULL, 's' },         { "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'v' },      { 0 },
+		{"format", required_argument, NULL, 'F'}, {"reset", no_argument, NULL, 'r'},
+		{"sync", no_argument, NULL, 's'},	  {"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'v'},	  {0},
 	};
 	int id;
 
@@ -206,8 +208,8 @@ static int parse(int argc, char **argv, struct status_options *o)
 
 int cmd_status(int argc, char **argv)
 {
-	struct status_options o = { .format = CMD_FORMAT_TEXT };
-	struct errmsg e = { 0 };
+	struct status_options o = {.format = CMD_FORMAT_TEXT};
+	struct errmsg e = {0};
 	struct clone clone;
 	int rc = parse(argc, argv, &o);
 

@@ -1,6 +1,6 @@
 /*
- * Figures for people and for Prometheus. Both go over the answer as it is, so that a new figure needs no line
- * here unless people shall see it.
+ * Figures for people and for Prometheus. Both go over the answer as it is, so that a new figure
+ * needs no line here unless people shall see it.
  */
 #include "cmd/status_print.h"
 
@@ -34,7 +34,7 @@ static void print_string(const cJSON *status, const char *label, const char *key
 
 static void print_bytes(double bytes)
 {
-	static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB" };
+	static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
 	unsigned unit = 0;
 
 	while (bytes >= 1024 && unit + 1 < ARRAY_SIZE(units)) {
@@ -74,7 +74,8 @@ static void print_requests(const cJSON *status)
 	{
 		double count = number_at(r, "count");
 
-		(void)printf("%-12s %12.0f %10.0f %14.1f\n", r->string, count, number_at(r, "errors"),
+		(void)printf("%-12s %12.0f %10.0f %14.1f\n", r->string, count,
+			     number_at(r, "errors"),
 			     count > 0 ? number_at(r, "total_ns") / count / 1000 : 0);
 	}
 }
@@ -84,8 +85,8 @@ static void print_submissions(const cJSON *status)
 	const cJSON *s;
 
 	(void)printf("%-12s %s:", "engine", string_at(status, "engine"));
-	cJSON_ArrayForEach(s, cJSON_GetObjectItemCaseSensitive(status, "submissions"))
-		(void)printf(" %s %.0f", s->string, s->valuedouble);
+	cJSON_ArrayForEach(s, cJSON_GetObjectItemCaseSensitive(status, "submissions"))(void)
+		printf(" %s %.0f", s->string, s->valuedouble);
 	(void)putchar('\n');
 }
 
@@ -103,10 +104,11 @@ void status_print_text(const cJSON *status)
 	print_size(status, "diff holds", "diff_bytes");
 	print_size(status, "journal", "journal_used");
 	print_size(status, "index", "index_bytes");
-	(void)printf("%-12s %.0f open, %.0f nodes, %.0f requests in flight\n", "files", number_at(status, "fds"),
-		     number_at(status, "nodes"), number_at(status, "in_flight"));
-	(void)printf("%-12s %.0f bad pages, %.0f failed files\n", "damage", number_at(status, "bad_pages"),
-		     number_at(status, "failed_files"));
+	(void)printf("%-12s %.0f open, %.0f nodes, %.0f requests in flight\n", "files",
+		     number_at(status, "fds"), number_at(status, "nodes"),
+		     number_at(status, "in_flight"));
+	(void)printf("%-12s %.0f bad pages, %.0f failed files\n", "damage",
+		     number_at(status, "bad_pages"), number_at(status, "failed_files"));
 	print_requests(status);
 }
 
@@ -124,8 +126,8 @@ static void print_label(const char *value)
 	}
 }
 
-static void print_sample(const char *name, const char *suffix, const char *mountpoint, const char *label,
-			 const char *label_value, double value)
+static void print_sample(const char *name, const char *suffix, const char *mountpoint,
+			 const char *label, const char *label_value, double value)
 {
 	(void)printf("pgoverlay_%s%s{mountpoint=\"", name, suffix);
 	print_label(mountpoint);
@@ -136,7 +138,8 @@ static void print_sample(const char *name, const char *suffix, const char *mount
 	(void)printf("\"} %.17g\n", value);
 }
 
-/* requests: {read: {count: 1, ...}, ...} becomes pgoverlay_requests_count{...,type="read"}; the same for the others. */
+/* requests: {read: {count: 1, ...}, ...} becomes pgoverlay_requests_count{...,type="read"}; the
+ * same for the others. */
 static void print_group(const cJSON *group, const char *mountpoint)
 {
 	const cJSON *item, *field;
@@ -146,13 +149,15 @@ static void print_group(const cJSON *group, const char *mountpoint)
 		const cJSON *fields = cJSON_IsObject(item) ? item : NULL;
 
 		if (cJSON_IsNumber(item))
-			print_sample(group->string, "", mountpoint, "type", item->string, item->valuedouble);
+			print_sample(group->string, "", mountpoint, "type", item->string,
+				     item->valuedouble);
 		cJSON_ArrayForEach(field, fields)
 		{
 			char suffix[64];
 
 			(void)snprintf(suffix, sizeof(suffix), "_%s", field->string);
-			print_sample(group->string, suffix, mountpoint, "type", item->string, field->valuedouble);
+			print_sample(group->string, suffix, mountpoint, "type", item->string,
+				     field->valuedouble);
 		}
 	}
 }

@@ -8,8 +8,8 @@
 void title_init(int argc, char **argv);
 
 /*
- * Replaces the command line that ps shows, as far as there is room. Strings of argv are gone then: for
- * processes that have copied what they need.
+ * Replaces the command line that ps shows, as far as there is room. Strings of argv are gone then:
+ * for processes that have copied what they need.
  */
 void title_set(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

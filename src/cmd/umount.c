@@ -1,5 +1,6 @@
 /*
- * `umount`: the daemon commits and its helper unmounts; where the daemon is dead, what it left is cleared.
+ * `umount`: the daemon commits and its helper unmounts; where the daemon is dead, what it left is
+ * cleared.
  */
 #include "cmd/cmd.h"
 #include "cmd/facts.h"
@@ -23,12 +24,12 @@
 
 #define END_WAIT_MS 600000
 
-static const char help[] =
-	"Usage: pgoverlay umount MOUNTPOINT [OPTION]...\n"
-	"Commit and unmount a clone. A temporary diff goes with it.\n\n"
-	"  --discard                 remove a permanent diff too\n"
-	"  --force                   although PostgreSQL or another process uses it; the diff is committed all the same\n"
-	"  --help, --version\n";
+static const char help[] = "Usage: pgoverlay umount MOUNTPOINT [OPTION]...\n"
+			   "Commit and unmount a clone. A temporary diff goes with it.\n\n"
+			   "  --discard                 remove a permanent diff too\n"
+			   "  --force                   although PostgreSQL or another process "
+			   "uses it; the diff is committed all the same\n"
+			   "  --help, --version\n";
 
 /* ---- a running clone ---- */
 
@@ -38,10 +39,11 @@ static int check_unused(const char *mountpoint, struct errmsg *e)
 
 	if (pid == 0)
 		return 0;
-	return errmsg_set(e, -EBUSY,
-			  "PostgreSQL (process %d) runs on '%s'; 'pgoverlay down %s' stops it and unmounts, "
-			  "--force unmounts under it",
-			  (int)pid, mountpoint, mountpoint);
+	return errmsg_set(
+		e, -EBUSY,
+		"PostgreSQL (process %d) runs on '%s'; 'pgoverlay down %s' stops it and unmounts, "
+		"--force unmounts under it",
+		(int)pid, mountpoint, mountpoint);
 }
 
 /* The answer's errno, negative; 0 if all is well. */
@@ -67,13 +69,14 @@ static int command(const struct clone *clone, const char *name, struct errmsg *e
 
 static int end_running(const struct clone *clone, unsigned flags, struct errmsg *e)
 {
-	struct errmsg ask = { 0 };
+	struct errmsg ask = {0};
 	int rc = command(clone, "umount", &ask);
 
 	if (rc == -EBUSY && (flags & UMOUNT_FORCE) != 0)
 		rc = command(clone, "stop", &ask);
 	if (rc == -EBUSY)
-		return errmsg_set(e, rc, "'%s' is in use: end what works there, or give --force", clone->mountpoint);
+		return errmsg_set(e, rc, "'%s' is in use: end what works there, or give --force",
+				  clone->mountpoint);
 	if (rc == -ECONNREFUSED || rc == -ECONNRESET)
 		rc = 0; /* it is ending by itself, or dead */
 	if (rc != 0)
@@ -81,8 +84,8 @@ static int end_running(const struct clone *clone, unsigned flags, struct errmsg 
 				  ask.text[0] != 0 ? ask.text : strerror(-rc));
 	rc = registry_wait_end(clone, END_WAIT_MS);
 	if (rc != 0)
-		return errmsg_set(e, rc, "process %d, which serves '%s', does not end", (int)clone->pid,
-				  clone->mountpoint);
+		return errmsg_set(e, rc, "process %d, which serves '%s', does not end",
+				  (int)clone->pid, clone->mountpoint);
 	return 0;
 }
 
@@ -96,7 +99,8 @@ static int clear_dead(const char *mountpoint, struct errmsg *e)
 	while (mountinfo_find(mountpoint, &info) == 0 && strcmp(info.fstype, SESSION_FSTYPE) == 0) {
 		rc = mountinfo_unmount(mountpoint, true);
 		if (rc != 0)
-			return errmsg_set(e, rc, "cannot unmount '%s': %s", mountpoint, strerror(-rc));
+			return errmsg_set(e, rc, "cannot unmount '%s': %s", mountpoint,
+					  strerror(-rc));
 	}
 	return 0;
 }
@@ -149,14 +153,15 @@ static int umount_unknown(const char *mountpoint, unsigned flags, struct errmsg 
 
 	if (rc == 0)
 		rc = mountinfo_unmount(mountpoint, lazy);
-	return rc == 0 ? 0 : errmsg_set(e, rc, "cannot unmount '%s': %s", mountpoint, strerror(-rc));
+	return rc == 0 ? 0
+		       : errmsg_set(e, rc, "cannot unmount '%s': %s", mountpoint, strerror(-rc));
 }
 
 int umount_clone(const char *mountpoint, unsigned flags, struct errmsg *e)
 {
 	_cleanup_free_ char *canonical = NULL;
-	struct clone clone = { 0 };
-	struct errmsg find = { 0 };
+	struct clone clone = {0};
+	struct errmsg find = {0};
 	struct mountinfo info;
 	int rc = registry_find(mountpoint, &find, &clone);
 
@@ -165,7 +170,8 @@ int umount_clone(const char *mountpoint, unsigned flags, struct errmsg *e)
 		registry_clone_free(&clone);
 		return rc;
 	}
-	/* Not known, but a mount of ours all the same: made with another home, or its folder was removed. */
+	/* Not known, but a mount of ours all the same: made with another home, or its folder was
+	 * removed. */
 	if (rc == -ENOENT && place_mountpoint(mountpoint, e, &canonical) == 0 &&
 	    mountinfo_find(canonical, &info) == 0 && strcmp(info.fstype, SESSION_FSTYPE) == 0)
 		return umount_unknown(canonical, flags, e);
@@ -175,11 +181,13 @@ int umount_clone(const char *mountpoint, unsigned flags, struct errmsg *e)
 int cmd_umount(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "discard", no_argument, NULL, 'd' }, { "force", no_argument, NULL, 'f' },
-		{ "help", no_argument, NULL, 'h' },    { "version", no_argument, NULL, 'v' },
-		{ 0 },
+		{"discard", no_argument, NULL, 'd'},
+		{"force", no_argument, NULL, 'f'},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'v'},
+		{0},
 	};
-	struct errmsg e = { 0 };
+	struct errmsg e = {0};
 	unsigned flags = 0;
 	int id, rc;
 

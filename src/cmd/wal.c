@@ -1,6 +1,6 @@
 /*
- * Filling a native pg_wal. It happens once in a clone's life, before anything is served, on an overlay of its
- * own and the engine that runs on the calling thread.
+ * Filling a native pg_wal. It happens once in a clone's life, before anything is served, on an
+ * overlay of its own and the engine that runs on the calling thread.
  */
 #include "cmd/wal.h"
 
@@ -11,11 +11,11 @@
 #include <errno.h>
 #include <fcntl.h>
 
-#define RECORD "wal-dir"
-#define PATH_BYTES 4096
-#define CHUNK (1u << 20)
+#define RECORD	     "wal-dir"
+#define PATH_BYTES   4096
+#define CHUNK	     (1u << 20)
 #define BUFFER_BYTES (16u << 20)
-#define DEPTH_MAX 4
+#define DEPTH_MAX    4
 
 /* ---- where it is ---- */
 
@@ -27,7 +27,8 @@ static int exists(const char *dir)
 	return rc == 0 && !S_ISDIR(st.st_mode) ? -ENOTDIR : rc;
 }
 
-int wal_place(struct diff *diff, const char *wanted, struct errmsg *e, char **ret_dir, bool *ret_fill)
+int wal_place(struct diff *diff, const char *wanted, struct errmsg *e, char **ret_dir,
+	      bool *ret_fill)
 {
 	_cleanup_free_ char *recorded = NULL;
 	size_t len;
@@ -46,11 +47,14 @@ int wal_place(struct diff *diff, const char *wanted, struct errmsg *e, char **re
 		return errmsg_set(e, rc, "cannot read where the diff's WAL is: %s", strerror(-rc));
 	recorded[strcspn(recorded, "\n")] = 0;
 	if (wanted != NULL && strcmp(wanted, recorded) != 0)
-		return errmsg_set(e, -EINVAL, "the WAL of this diff is in '%s': it cannot be in '%s'", recorded, wanted);
+		return errmsg_set(e, -EINVAL,
+				  "the WAL of this diff is in '%s': it cannot be in '%s'", recorded,
+				  wanted);
 	rc = exists(recorded);
 	if (rc != 0)
-		return errmsg_set(e, rc, "the WAL of this diff, '%s': %s; without it the clone cannot start", recorded,
-				  strerror(-rc));
+		return errmsg_set(
+			e, rc, "the WAL of this diff, '%s': %s; without it the clone cannot start",
+			recorded, strerror(-rc));
 	*ret_dir = TAKE_PTR(recorded);
 	return 0;
 }
@@ -65,7 +69,9 @@ int wal_record(struct diff *diff, const char *dir, struct errmsg *e)
 		return -ENOMEM;
 	(void)stpcpy(stpcpy(line, dir), "\n");
 	rc = sys_replace_file(diff_dirfd(diff), RECORD, line, strlen(line), 0600);
-	return rc == 0 ? 0 : errmsg_set(e, rc, "cannot record where the diff's WAL is: %s", strerror(-rc));
+	return rc == 0 ? 0
+		       : errmsg_set(e, rc, "cannot record where the diff's WAL is: %s",
+				    strerror(-rc));
 }
 
 /* ---- copying ---- */
@@ -93,7 +99,8 @@ static int copy_content(struct copy *c, struct file *file)
 {
 	for (uint64_t off = 0;; off += CHUNK) {
 		c->done = false;
-		c->read = (struct overlay_read){ .file = file, .off = off, .len = CHUNK, .done = chunk_read };
+		c->read = (struct overlay_read){
+			.file = file, .off = off, .len = CHUNK, .done = chunk_read};
 		overlay_read(c->ov, &c->read);
 		while (!c->done)
 			(void)io_wait(c->io, -1);
@@ -137,7 +144,8 @@ static int copy_directory(struct copy *c, struct file *dir, int dirfd, unsigned 
 	if (rc != 0)
 		return rc;
 	for (size_t i = 0; rc == 0 && i < list.count; i++) {
-		if (strcmp(list.entries[i].name, ".") != 0 && strcmp(list.entries[i].name, "..") != 0)
+		if (strcmp(list.entries[i].name, ".") != 0 &&
+		    strcmp(list.entries[i].name, "..") != 0)
 			rc = copy_entry(c, &list.entries[i], dirfd, depth);
 	}
 	overlay_list_free(&list);
@@ -172,7 +180,8 @@ static int fill_with(struct copy *c, const char *dir, bool own, struct errmsg *e
 		return fd;
 	rc = sys_readdir(fd, ".", name_one, NULL);
 	if (rc == -ENOTEMPTY)
-		return errmsg_set(e, rc, "'%s' is not empty: it is no place for a new clone's WAL", dir);
+		return errmsg_set(e, rc, "'%s' is not empty: it is no place for a new clone's WAL",
+				  dir);
 	rc = overlay_lookup(c->ov, overlay_root(c->ov), "pg_wal", &wal);
 	if (rc != 0)
 		return errmsg_set(e, rc, "the backup has no pg_wal");
@@ -182,9 +191,9 @@ static int fill_with(struct copy *c, const char *dir, bool own, struct errmsg *e
 
 int wal_fill(struct overlay *ov, const char *dir, bool own, struct errmsg *e)
 {
-	const struct io_engine_options options = { .kind = IO_KIND_SYNC };
+	const struct io_engine_options options = {.kind = IO_KIND_SYNC};
 	struct diff *diff = overlay_diff(ov);
-	struct copy copy = { .ov = ov };
+	struct copy copy = {.ov = ov};
 	struct vfd_cache *vfds = NULL;
 	struct bufpool *buffers = NULL;
 	int rc = io_engine_new(&options, e, &copy.io);

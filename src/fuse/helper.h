@@ -17,8 +17,8 @@
 struct helper;
 
 struct helper_options {
-	const char *mountpoint; /* canonical; both sides keep copies */
-	int keep_fd;		/* stays open in the helper; -1: none */
+	const char *mountpoint;	    /* canonical; both sides keep copies */
+	int keep_fd;		    /* stays open in the helper; -1: none */
 	void (*started)(void *ctx); /* in the helper, first; NULL is fine */
 	/* In the helper, when the daemon has ended and nothing is mounted any more; orderly:
 	 * helper_done was called before. */

@@ -167,9 +167,11 @@ void mountinfo_set_readahead(const char *mountpoint, unsigned kib)
 	struct mountinfo info;
 	int len;
 
-	if (geteuid() != 0 || mountinfo_find(mountpoint, &info) != 0 || strcmp(info.fstype, SESSION_FSTYPE) != 0)
+	if (geteuid() != 0 || mountinfo_find(mountpoint, &info) != 0 ||
+	    strcmp(info.fstype, SESSION_FSTYPE) != 0)
 		return;
-	(void)snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", info.major, info.minor);
+	(void)snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", info.major,
+		       info.minor);
 	fd = sys_openat(AT_FDCWD, path, O_WRONLY, 0);
 	if (fd < 0)
 		return;

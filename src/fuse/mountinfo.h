@@ -27,7 +27,8 @@ int mountinfo_each(int (*fn)(void *ctx, const char *mountpoint, const struct mou
  * that nobody answers for. */
 bool mountinfo_is_dead(const char *mountpoint);
 
-/* The kernel offers 128 KiB of readahead; only root may raise it, and without it a mount is slower, not wrong. */
+/* The kernel offers 128 KiB of readahead; only root may raise it, and without it a mount is slower,
+ * not wrong. */
 void mountinfo_set_readahead(const char *mountpoint, unsigned kib);
 
 /* Unmounts, as root by system call, else through fusermount3. -EBUSY: in use. */
