@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -153,6 +154,14 @@ static void free_buffers(struct session *s)
 	}
 }
 
+/* The kernel has let go of the connection. */
+static bool is_gone(const struct session *s)
+{
+	struct pollfd p = {.fd = fuse_session_fd(s->fuse)};
+
+	return poll(&p, 1, 0) == 1 && (p.revents & POLLERR) != 0;
+}
+
 void session_free(struct session *s)
 {
 	if (s == NULL)
@@ -162,6 +171,8 @@ void session_free(struct session *s)
 	node_free_all(s);
 	request_free_all(s);
 	free_buffers(s);
+	if (s->mounted && is_gone(s))
+		fuse_session_unmount(s->fuse); /* nothing to unmount; it frees what it keeps of it */
 	if (s->fuse != NULL)
 		fuse_session_destroy(s->fuse);
 	free(s->dir_buffer);
