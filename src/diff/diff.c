@@ -158,7 +158,8 @@ static bool is_clean(const struct diff *diff)
 {
 	if (!diff->recovered)
 		return !diff->unclean;
-	return !diff_has_pending(diff) && !diff->read_only && diff->failed == 0 && !diff->journal.error;
+	return !diff_has_pending(diff) && !diff->read_only && diff->failed == 0 && !diff->journal.error &&
+	       !diff->drops.head && !diff->going.head;
 }
 
 void diff_close(struct diff *diff)

@@ -49,7 +49,7 @@ struct diff_file {
 	bool touched;	   /* attr waits for the next group */
 	bool dirty;	   /* written since the last fdatasync began */
 	bool listed;	   /* in diff->dirty: some of the above */
-	bool has_data;	   /* found by recovery: the data file exists */
+	bool has_data;	   /* from recovery: there is a data file, or may be */
 	bool name_durable; /* of the data file, in its directory */
 	bool claimed;	   /* a group or state that was or is being written claims blocks of the data file */
 	bool in_commit, dropped, unlink_ready;
@@ -245,7 +245,7 @@ void file_remove(struct diff_file *file); /* from the table */
 void file_free(struct diff_file *file);
 bool file_is_recorded(const struct diff_file *file); /* differs from what the chain says */
 bool file_needs_record(const struct diff_file *file);
-bool file_has_data(const struct diff_file *file); /* its data file exists */
+bool file_has_data(const struct diff_file *file); /* there is a data file, or may be */
 void file_update_list(struct diff_file *file);
 void file_update_room(struct diff_file *file); /* after `changed` or size_changed changed */
 void file_forget_changes(struct diff_file *file);

@@ -6,9 +6,8 @@
  *	state = open
  *
  * has always the same length and is overwritten in place, which a full disk does not prevent. The pid is for the
- * message of who finds the lock held. "open" left behind by somebody who does not hold the lock any more tells
- * recovery that his writes may still be in the host's page cache only; after a power loss they cannot be, so it need
- * not be durable.
+ * message of who finds the lock held. "open" is durable before the diff is changed, so "clean" can be trusted: all is
+ * on disk, and there is no data file that nobody knows. "open" left behind tells recovery to look for both.
  */
 #include "diff/diff.h"
 
@@ -80,6 +79,8 @@ int lock_take(int dirfd, const char *path, struct errmsg *e, int *ret_fd, bool *
 	make_text(text, "open");
 	/* A full disk is no reason to refuse: whoever mounts it wants to make room. */
 	rc = sys_pwrite_full(fd, text, TEXT_SIZE, 0);
+	if (rc == 0 && !*ret_unclean)
+		rc = sys_fsync(fd);
 	if (rc < 0 && rc != -ENOSPC && rc != -EDQUOT) {
 		(void)sys_close(fd);
 		return errmsg_set(e, rc, "'%s/lock': %s", path, strerror(-rc));

@@ -3,7 +3,8 @@
  *
  *	state, then the groups of the journal, into memory
  *	records of files without a name are dropped
- *	data files are looked for; one that is missing or too short for the blocks that are claimed of it is damage
+ *	data files are looked for, unless the diff was left clean; one that is missing or too short for the blocks
+ *	that are claimed of it is damage
  *	what survived is made durable: after a kill it may be in the page cache only
  *	if anything was replayed or is to be removed: a new state, durable
  *	only then data files that no named record has are removed, because until then an older truth on disk may name them
@@ -186,6 +187,13 @@ static uint32_t data_end(const struct diff_file *file)
 	return end;
 }
 
+/* After a clean end there is nothing to be found; whether what must be there is there is looked at anyway. */
+static int expect_data(struct diff_file *file, struct errmsg *e)
+{
+	file->has_data = true;
+	return 0;
+}
+
 static int check_data(struct diff_file *file, struct errmsg *e)
 {
 	struct diff *diff = file->diff;
@@ -299,8 +307,10 @@ int diff_recover(struct diff *diff, const struct diff_namespace *ns, struct errm
 		rc = (int)groups;
 	if (rc == 0)
 		rc = for_each_file(diff, drop_if_nameless, e);
-	if (rc == 0)
+	if (rc == 0 && (diff->unclean || groups > 0))
 		rc = scan_data(diff, &scan, e);
+	else if (rc == 0)
+		rc = for_each_file(diff, expect_data, e);
 	if (rc == 0)
 		rc = for_each_file(diff, check_data, e);
 	if (rc == 0 && (diff->unclean || groups > 0))

@@ -27,7 +27,8 @@ int file_make_vfd(struct diff_file *file)
 	if (!diff->vfds)
 		return -EROFS;
 	file_path(file->id, path);
-	return vfd_new(diff->vfds, diff->data_fd, path, O_RDWR | O_NOFOLLOW | (file->has_data ? 0 : O_CREAT), 0600,
+	/* One that holds something must not be made anew, as if nothing had been lost. */
+	return vfd_new(diff->vfds, diff->data_fd, path, O_RDWR | O_NOFOLLOW | (file->map.data ? 0 : O_CREAT), 0600,
 		       &file->vfd);
 }
 
