@@ -161,12 +161,23 @@ static void group_durable(struct diff *diff)
 	write_done(diff, 0);
 }
 
+/* The journal is not written any more, so whatever this commit should have recorded stays unrecorded. */
+static void journal_failed(struct diff *diff, int rc)
+{
+	struct commit *c = &diff->commit;
+
+	diff->journal.error = rc;
+	diff->journal.lost_names |= c->names_len > 0;
+	diff_set_read_only(diff);
+	for (size_t i = 0; i < c->file_count; i++)
+		if (c->files[i].len > 0)
+			file_fail(c->files[i].file, rc);
+}
+
 static void group_failed(struct diff *diff, int rc)
 {
-	if (rc != -ENOSPC && rc != -EDQUOT) {
-		diff->journal.error = rc;
-		diff_set_read_only(diff);
-	}
+	if (rc != -ENOSPC && rc != -EDQUOT)
+		journal_failed(diff, rc);
 	write_done(diff, rc);
 }
 
@@ -239,8 +250,7 @@ static void state_written(struct io_op *op)
 	struct commit *c = &diff->commit;
 
 	if (op->result < 0 && c->state_renamed) {
-		diff->journal.error = (int)op->result;
-		diff_set_read_only(diff);
+		journal_failed(diff, (int)op->result);
 		write_done(diff, (int)op->result);
 		return;
 	}
@@ -303,8 +313,7 @@ static void put_back(struct diff *diff)
 	struct diff_buffer *names = &diff->names;
 
 	if (diff_buffer_room(&c->payload, names->len) < 0) {
-		diff->journal.error = -ENOMEM;
-		diff_set_read_only(diff);
+		journal_failed(diff, -ENOMEM);
 		return;
 	}
 	diff->journal.reserved += c->payload.len + (names->len ? 0 : DIFF_GROUP_ROOM);

@@ -91,6 +91,7 @@ struct journal {
 	uint64_t attempted;  /* the highest sequence that may be on disk */
 	uint64_t reserved;   /* bytes accepted and not yet in the journal */
 	int error;	     /* sticks: nothing can be committed any more */
+	bool lost_names;     /* and names that were logged are not on disk: no fsync can say otherwise */
 	bool growing;
 	int grow_error;	     /* of the last attempt */
 	uint64_t grow_time;  /* when that was */

@@ -173,12 +173,15 @@ void diff_sync(struct diff *diff, struct diff_sync *op)
 {
 	int rc = op->file ? diff_file_error(op->file) : 0;
 
+	if (rc < 0)
+		file_fail(op->file, rc);
+	else if (op->all || diff->journal.lost_names)
+		rc = diff->journal.error;
 	op->diff = diff;
 	op->parts = 0;
 	op->ahead = false;
 	op->result = rc;
 	if (rc < 0) {
-		file_fail(op->file, rc);
 		op->done(op);
 	} else if (!op->all) {
 		sync_one(op);
