@@ -231,7 +231,7 @@ START_TEST(line_refuses_damage)
 	} bad[] = {
 		{"", "path"},
 		{"{}", "path"},
-		{"{\"path\":\"x\"}", "path"},
+		{"{\"path\":\"x\"}", "no size"},
 		{"{\"path\":\"x\", \"mode\":\"33152\", \"is_datafile\":\"0\"}", "no size"},
 		{PATH("x") "\"mode\":\"33152\"}", "no is_datafile"},
 		{PATH("../x") REST, "leads out"},

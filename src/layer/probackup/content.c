@@ -41,26 +41,32 @@ enum field {
 	FIELD_MAX_
 };
 
+#define FIELD(name, missing)                                                                       \
+	{                                                                                          \
+		name, sizeof(name) - 1, missing                                                    \
+	}
+
 static const struct {
 	const char *name;
+	size_t len;
 	const char *missing; /* what to say when it is not there; NULL: it may be left out */
 } fields[FIELD_MAX_] = {
-	[FIELD_SIZE] = {"size", "no size"},
-	[FIELD_MODE] = {"mode", "no mode"},
-	[FIELD_IS_DATAFILE] = {"is_datafile", "no is_datafile"},
-	[FIELD_IS_CFS] = {"is_cfs", NULL},
-	[FIELD_CRC] = {"crc", "no crc"},
-	[FIELD_COMPRESS_ALG] = {"compress_alg", "no compress_alg"},
-	[FIELD_EXTERNAL_DIR_NUM] = {"external_dir_num", NULL},
-	[FIELD_DB_OID] = {"dbOid", NULL},
-	[FIELD_FULL_SIZE] = {"full_size", NULL},
-	[FIELD_SEGNO] = {"segno", NULL},
-	[FIELD_LINKED] = {"linked", NULL},
-	[FIELD_N_BLOCKS] = {"n_blocks", NULL},
-	[FIELD_N_HEADERS] = {"n_headers", NULL},
-	[FIELD_HDR_CRC] = {"hdr_crc", NULL},
-	[FIELD_HDR_OFF] = {"hdr_off", NULL},
-	[FIELD_HDR_SIZE] = {"hdr_size", NULL},
+	[FIELD_SIZE] = FIELD("size", "no size"),
+	[FIELD_MODE] = FIELD("mode", "no mode"),
+	[FIELD_IS_DATAFILE] = FIELD("is_datafile", "no is_datafile"),
+	[FIELD_IS_CFS] = FIELD("is_cfs", NULL),
+	[FIELD_CRC] = FIELD("crc", "no crc"),
+	[FIELD_COMPRESS_ALG] = FIELD("compress_alg", "no compress_alg"),
+	[FIELD_EXTERNAL_DIR_NUM] = FIELD("external_dir_num", NULL),
+	[FIELD_DB_OID] = FIELD("dbOid", NULL),
+	[FIELD_FULL_SIZE] = FIELD("full_size", NULL),
+	[FIELD_SEGNO] = FIELD("segno", NULL),
+	[FIELD_LINKED] = FIELD("linked", NULL),
+	[FIELD_N_BLOCKS] = FIELD("n_blocks", NULL),
+	[FIELD_N_HEADERS] = FIELD("n_headers", NULL),
+	[FIELD_HDR_CRC] = FIELD("hdr_crc", NULL),
+	[FIELD_HDR_OFF] = FIELD("hdr_off", NULL),
+	[FIELD_HDR_SIZE] = FIELD("hdr_size", NULL),
 };
 
 struct scanner {
@@ -167,9 +173,8 @@ static enum field find_field(const char *key, size_t len, unsigned expected)
 {
 	for (unsigned i = 0; i < FIELD_MAX_; i++) {
 		unsigned field = (expected + i) % FIELD_MAX_;
-		const char *name = fields[field].name;
 
-		if (strncmp(name, key, len) == 0 && name[len] == '\0')
+		if (fields[field].len == len && memcmp(fields[field].name, key, len) == 0)
 			return (enum field)field;
 	}
 	return FIELD_MAX_;
@@ -247,56 +252,36 @@ static bool names_fit(const char *path)
 	}
 }
 
-/* The path comes first and ends where the size begins. */
-static const char *take_path(struct scanner *s)
+/* Where `", "size":"` begins: the first place (or the last one), NULL if there is none. */
+static const char *find_path_end(const char *start, const char *end, bool last)
 {
-	static const char before[] = "{\"path\":\"", behind[] = "\", \"size\":\"";
-	const char *start = s->at + strlen(before), *quote = s->end;
-	size_t len;
+	static const char behind[] = "\", \"size\":\"";
+	const char *found = NULL, *quote = start;
 
-	if ((size_t)(s->end - s->at) < strlen(before) + strlen(behind) ||
-	    memcmp(s->at, before, strlen(before)) != 0)
-		return "a path is expected";
-	do {
-		quote = memrchr(start, '"', (size_t)(quote - start));
-		if (quote == NULL)
-			return fields[FIELD_SIZE].missing;
-	} while ((size_t)(s->end - quote) < strlen(behind) ||
-		 memcmp(quote, behind, strlen(behind)) != 0);
-	len = (size_t)(quote - start);
+	while ((quote = memchr(quote, '"', (size_t)(end - quote))) != NULL) {
+		if ((size_t)(end - quote) >= strlen(behind) &&
+		    memcmp(quote, behind, strlen(behind)) == 0) {
+			found = quote;
+			if (!last)
+				break;
+		}
+		quote++;
+	}
+	return found;
+}
+
+static const char *take_path(struct scanner *s, const char *path, size_t len)
+{
 	if (len > CONTENT_PATH_MAX)
 		return "the path is too long";
-	memcpy(s->line->path, start, len);
+	memcpy(s->line->path, path, len);
 	s->line->path[len] = '\0';
 	s->line->path_len = (uint32_t)len;
 	if (!path_is_safe(s->line->path))
 		return "the path leads out of the data directory";
 	if (!names_fit(s->line->path))
 		return "a name in the path is too long";
-	s->at = quote + strlen("\", ");
 	return NULL;
-}
-
-static const char *scan_line(struct scanner *s)
-{
-	const char *problem;
-
-	if (memchr(s->at, '\0', (size_t)(s->end - s->at)) != NULL)
-		return "a NUL byte";
-	problem = take_path(s);
-	while (problem == NULL) {
-		problem = take_pair(s);
-		if (problem != NULL)
-			return problem;
-		skip_blanks(s);
-		if (skip_char(s, '}'))
-			break;
-		if (!skip_char(s, ','))
-			return "the line has no end";
-	}
-	if (problem == NULL && s->at != s->end)
-		return "something follows the closing brace";
-	return problem;
 }
 
 static const char *check_line(const struct content_line *line, unsigned seen)
@@ -310,18 +295,62 @@ static const char *check_line(const struct content_line *line, unsigned seen)
 	return NULL;
 }
 
+/* The whole line, if the path ends there. */
+static const char *scan_line(struct scanner *s, const char *path, const char *path_end)
+{
+	const char *problem = take_path(s, path, (size_t)(path_end - path));
+
+	s->at = path_end + strlen("\", ");
+	s->seen = s->next = 0;
+	memset((char *)s->line + offsetof(struct content_line, size), 0,
+	       sizeof(*s->line) - offsetof(struct content_line, size));
+	while (problem == NULL) {
+		problem = take_pair(s);
+		if (problem != NULL)
+			return problem;
+		skip_blanks(s);
+		if (skip_char(s, '}'))
+			break;
+		if (!skip_char(s, ','))
+			return "the line has no end";
+	}
+	if (problem == NULL && s->at != s->end)
+		return "something follows the closing brace";
+	return problem != NULL ? problem : check_line(s->line, s->seen);
+}
+
+/*
+ * Nearly always the first place is the end of the path, and the only one. If the rest makes no
+ * sense from there, the path contains it, and the last place is the end: no value behind the path
+ * can contain a quote.
+ */
+static const char *parse_line(struct scanner *s)
+{
+	static const char before[] = "{\"path\":\"";
+	const char *path = s->at + strlen(before);
+	const char *first, *last, *problem;
+
+	if (memchr(s->at, '\0', (size_t)(s->end - s->at)) != NULL)
+		return "a NUL byte";
+	if ((size_t)(s->end - s->at) < strlen(before) || memcmp(s->at, before, strlen(before)) != 0)
+		return "a path is expected";
+	first = find_path_end(path, s->end, false);
+	if (first == NULL)
+		return fields[FIELD_SIZE].missing;
+	problem = scan_line(s, path, first);
+	if (problem == NULL)
+		return NULL;
+	last = find_path_end(path, s->end, true);
+	return last != first ? scan_line(s, path, last) : problem;
+}
+
 int content_parse_line(const char *line, size_t len, struct content_line *ret,
 		       const char **ret_problem)
 {
 	struct scanner s = {.at = line, .end = line + len, .line = ret};
-	const char *problem;
 
-	memset((char *)ret + sizeof(ret->path), 0, sizeof(*ret) - sizeof(ret->path));
-	problem = scan_line(&s);
-	if (problem == NULL)
-		problem = check_line(ret, s.seen);
-	*ret_problem = problem;
-	return problem != NULL ? -EUCLEAN : 0;
+	*ret_problem = parse_line(&s);
+	return *ret_problem != NULL ? -EUCLEAN : 0;
 }
 
 /* The list while it is read: the bytes at buf[start .. len-1] are not parsed yet. */

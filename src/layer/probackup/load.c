@@ -122,7 +122,7 @@ static int fill_blocks(const struct content_line *line, struct load_item *item, 
 	entry->size = LAYER_SIZE_UNKNOWN;
 	entry->base_limit = line->n_blocks > 0 ? line->n_blocks : LAYER_NO_LIMIT;
 	item->file.limit = entry->base_limit;
-	item->want = LOAD_WANT_BLOCKS;
+	item->want = WANT_BLOCKS;
 	return line->size > 0 ? fill_pages(line, item, e) : 0;
 }
 
@@ -134,7 +134,7 @@ static void fill_plain(const struct content_line *line, struct load_item *item)
 	if (line->size < 0) {
 		entry->origin = LAYER_ORIGIN_BELOW;
 		entry->size = LAYER_SIZE_UNKNOWN; /* known when its backup is found */
-		item->want = LOAD_WANT_WHOLE;
+		item->want = WANT_WHOLE;
 		return;
 	}
 	entry->size = (uint64_t)line->size;
@@ -181,7 +181,6 @@ static int take_target_line(void *ctx, const struct content_line *line, struct e
 	item->entry.path = item->file.name + strlen(STORED_DIR);
 	item->entry.mode = line->mode;
 	item->crc = line->crc;
-	item->seen = load->member + 1;
 	if (S_ISDIR(line->mode))
 		item->entry.kind = LAYER_DIR;
 	else if (line->is_datafile)
@@ -191,51 +190,25 @@ static int take_target_line(void *ctx, const struct content_line *line, struct e
 	return 0;
 }
 
-/* ---- the table of stored names ---- */
-
-static uint32_t *find_slot(const struct load *load, const char *path, size_t len)
-{
-	uint32_t at = (uint32_t)XXH3_64bits(path, len) & load->slot_mask;
-
-	for (; load->slots[at] != 0; at = (at + 1) & load->slot_mask) {
-		const char *name = load->items[load->slots[at] - 1].file.name + strlen(STORED_DIR);
-
-		if (strncmp(name, path, len) == 0 && name[len] == '\0')
-			break;
-	}
-	return &load->slots[at];
-}
-
-/* Items that older lists are searched for. */
-static int build_table(struct load *load)
-{
-	uint32_t wanted = 0, size = 16;
-
-	for (uint32_t i = 0; i < load->count; i++)
-		wanted += load->items[i].want != LOAD_WANT_NOTHING;
-	while (size < wanted * 2)
-		size *= 2;
-	load->slots = calloc(size, sizeof(*load->slots));
-	if (load->slots == NULL)
-		return -ENOMEM;
-	load->slot_mask = size - 1;
-	for (uint32_t i = 0; i < load->count; i++) {
-		const struct load_item *item = &load->items[i];
-		const char *path;
-
-		if (item->want == LOAD_WANT_NOTHING)
-			continue;
-		path = item->file.name + strlen(STORED_DIR);
-		*find_slot(load, path, strlen(path)) = i + 1;
-		load->wanted += item->want == LOAD_WANT_WHOLE;
-	}
-	return 0;
-}
-
 /* ---- older lists ---- */
 
+static int collect_wanted(struct load *load)
+{
+	int rc = wanted_init(&load->wanted, load->count);
+
+	for (uint32_t i = 0; i < load->count && rc == 0; i++) {
+		const struct load_item *item = &load->items[i];
+
+		if (item->want == WANT_NOTHING)
+			continue;
+		wanted_add(&load->wanted, item->file.name + strlen(STORED_DIR), i, item->want);
+		load->whole += item->want == WANT_WHOLE;
+	}
+	return rc;
+}
+
 static int take_older_blocks(struct collected *c, const struct content_line *line,
-			     const struct load_item *wanted, struct errmsg *e)
+			     const struct load_item *target, struct errmsg *e)
 {
 	struct load_item *item;
 
@@ -248,18 +221,18 @@ static int take_older_blocks(struct collected *c, const struct content_line *lin
 	item = add_item(&c->items, &c->count, &c->cap);
 	if (item == NULL)
 		return -ENOMEM;
-	item->entry.path = wanted->entry.path;
+	item->entry.path = target->entry.path;
 	item->entry.mode = line->mode;
-	item->file.name = wanted->file.name;
+	item->file.name = target->file.name;
 	return fill_blocks(line, item, e);
 }
 
 /* The first backup below the target that stores the file has all of it. */
 static int take_older_whole(struct collected *c, const struct content_line *line,
-			    struct load_item *wanted, struct errmsg *e)
+			    struct wanted *wanted, struct errmsg *e)
 {
 	struct load *load = c->load;
-	struct load_item *item;
+	struct load_item *target = &load->items[wanted->item], *item;
 
 	if (line->is_datafile || !S_ISREG(line->mode))
 		return errmsg_set(e, -EUCLEAN,
@@ -267,18 +240,18 @@ static int take_older_whole(struct collected *c, const struct content_line *line
 				  line->path);
 	if (line->size < 0)
 		return 0;
-	wanted->want = LOAD_WANT_NOTHING;
-	load->wanted--;
-	if (wanted->entry.kind == LAYER_INLINE)
-		return present_auto_conf(load, wanted, load->member, (uint64_t)line->size,
+	wanted->want = WANT_NOTHING;
+	load->whole--;
+	if (target->entry.kind == LAYER_INLINE)
+		return present_auto_conf(load, target, load->member, (uint64_t)line->size,
 					 line->crc);
-	wanted->entry.size = (uint64_t)line->size;
+	target->entry.size = (uint64_t)line->size;
 	item = add_item(&c->items, &c->count, &c->cap);
 	if (item == NULL)
 		return -ENOMEM;
-	item->entry.path = wanted->entry.path;
+	item->entry.path = target->entry.path;
 	item->entry.mode = line->mode;
-	item->file.name = wanted->file.name;
+	item->file.name = target->file.name;
 	fill_plain(line, item);
 	return 0;
 }
@@ -287,8 +260,7 @@ static int take_older_line(void *ctx, const struct content_line *line, struct er
 {
 	struct collected *c = ctx;
 	struct load *load = c->load;
-	struct load_item *wanted;
-	uint32_t slot, mark = load->member + 1;
+	struct wanted *wanted;
 	int rc;
 
 	if (line->external_dir_num != 0)
@@ -296,16 +268,15 @@ static int take_older_line(void *ctx, const struct content_line *line, struct er
 	rc = check_keys(load, line, e);
 	if (rc < 0)
 		return rc;
-	slot = *find_slot(load, line->path, line->path_len);
-	if (slot == 0)
+	wanted = wanted_find(&load->wanted, line->path, line->path_len);
+	if (wanted == NULL)
 		return 0;
-	wanted = &load->items[slot - 1];
-	if (wanted->seen == mark)
+	if (wanted->seen == load->member + 1)
 		return errmsg_set(e, -EUCLEAN, "'%s' is listed twice", line->path);
-	wanted->seen = mark;
-	if (wanted->want == LOAD_WANT_BLOCKS)
-		return take_older_blocks(c, line, wanted, e);
-	if (wanted->want == LOAD_WANT_WHOLE)
+	wanted->seen = load->member + 1;
+	if (wanted->want == WANT_BLOCKS)
+		return take_older_blocks(c, line, &load->items[wanted->item], e);
+	if (wanted->want == WANT_WHOLE)
 		return take_older_whole(c, line, wanted, e);
 	return 0;
 }
@@ -314,25 +285,26 @@ static int take_older_line(void *ctx, const struct content_line *line, struct er
  */
 static int check_wanted(const struct load *load)
 {
-	const struct probackup_layer *member = &load->chain->members[load->member];
+	const char *id = load->chain->members[load->member].base.id;
 
-	for (uint32_t i = 0; i < load->count && load->wanted > 0; i++) {
-		const struct load_item *item = &load->items[i];
+	for (uint32_t i = 0; i < load->wanted.count && load->whole > 0; i++) {
+		const struct wanted *w = &load->wanted.items[i];
 
-		if (item->want != LOAD_WANT_WHOLE)
+		if (w->want != WANT_WHOLE)
 			continue;
-		if (item->seen != load->member + 1)
+		/* The target's own list has them all. */
+		if (w->seen != load->member + 1 && load->member + 1 < load->chain->base.count)
 			return errmsg_set(load->e, -EUCLEAN,
 					  "backup %s: '%s' is not in its list, but unchanged since "
 					  "then says a "
 					  "newer backup",
-					  member->base.id, item->entry.path);
+					  id, w->path);
 		if (load->member == 0)
 			return errmsg_set(load->e, -EUCLEAN,
 					  "backup %s: '%s' is unchanged since an older backup, but "
 					  "this one is "
 					  "the oldest",
-					  member->base.id, item->entry.path);
+					  id, w->path);
 	}
 	return 0;
 }
@@ -409,7 +381,7 @@ static int load_target(struct load *load, struct content_sums *ret)
 	if (rc == 0)
 		rc = sort_target(load);
 	if (rc == 0)
-		rc = build_table(load);
+		rc = collect_wanted(load);
 	return rc;
 }
 
@@ -466,6 +438,6 @@ int load_chain(struct probackup_chain *chain, bool *ret_external, struct errmsg 
 	}
 	(void)XXH3_freeState(hash);
 	free(load.items);
-	free(load.slots);
+	wanted_free(&load.wanted);
 	return rc == -ENOMEM ? out_of_memory(e) : rc;
 }

@@ -227,7 +227,7 @@ static int present_spaces(struct load *load, struct load_item *map)
 	int rc = read_spaces(&s, map);
 
 	map->hidden = true;
-	map->want = LOAD_WANT_NOTHING;
+	map->want = WANT_NOTHING;
 	if (rc == 0 && s.count > 0)
 		rc = move_spaces(&s);
 	free(s.oids);
@@ -288,7 +288,7 @@ static int present_conf(struct load *load, struct load_item *item)
 {
 	if (item->entry.kind != LAYER_PLAIN)
 		return 0;
-	if (item->want == LOAD_WANT_NOTHING)
+	if (item->want == WANT_NOTHING)
 		return present_auto_conf(load, item, load->member, item->entry.size, item->crc);
 	item->entry.kind = LAYER_INLINE; /* made when its backup is found */
 	item->entry.mode = S_IFREG | 0600;
@@ -334,7 +334,7 @@ static int present_pg_control(struct load *load)
 				  "backup %s: global/pg_control is not in its list",
 				  member_id(load, load->member));
 	item->entry.mode = S_IFREG | 0600;
-	return item->want == LOAD_WANT_NOTHING ? check_pg_control(load, item) : 0;
+	return item->want == WANT_NOTHING ? check_pg_control(load, item) : 0;
 }
 
 int present_items(struct load *load)
@@ -344,7 +344,7 @@ int present_items(struct load *load)
 
 	if (item != NULL) {
 		item->hidden = true;
-		item->want = LOAD_WANT_NOTHING;
+		item->want = WANT_NOTHING;
 	}
 	item = load_find(load, "postgresql.auto.conf");
 	if (rc == 0 && item != NULL)

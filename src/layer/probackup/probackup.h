@@ -17,6 +17,7 @@
 #include "layer/probackup/content.h"
 #include "layer/probackup/headers.h"
 #include "layer/probackup/lock.h"
+#include "layer/probackup/wanted.h"
 
 /* A file of which a backup stores something. */
 struct probackup_file {
@@ -53,20 +54,13 @@ extern const struct layer_ops probackup_layer_ops;
  * While lists are read: one item for each line of the target's list, and what is still wanted from
  * older ones.
  */
-enum load_want {
-	LOAD_WANT_NOTHING,
-	LOAD_WANT_BLOCKS, /* pages of every older backup */
-	LOAD_WANT_WHOLE,  /* the newest older backup that stores the file */
-};
-
 struct load_item {
 	struct layer_entry entry;
 	struct probackup_file
-		file;  /* its name is that of the stored file also if the target stores nothing */
-	uint32_t crc;  /* of the stored file */
-	uint32_t seen; /* 1 + number of the member whose list had it last */
-	enum load_want want;
-	bool hidden; /* not shown: left out when the lists are done */
+		file;	/* its name is that of the stored file also if the target stores nothing */
+	uint32_t crc;	/* of the stored file */
+	enum want want; /* from older lists */
+	bool hidden;	/* not shown: left out when the lists are done */
 };
 
 struct load {
@@ -75,9 +69,8 @@ struct load {
 	struct errmsg *e;
 	struct load_item *items; /* of the target; sorted by entry.path after present_items */
 	uint32_t count, cap;
-	uint32_t *slots; /* hash table of the items by stored name, 0: free, else 1 + item */
-	uint32_t slot_mask;
-	uint32_t wanted; /* items with LOAD_WANT_WHOLE */
+	struct wanted_table wanted;
+	uint32_t whole; /* of them: WANT_WHOLE, and not found yet */
 	bool has_external;
 };
 
