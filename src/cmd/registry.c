@@ -171,9 +171,25 @@ int registry_claim(const char *home, const char *mountpoint, uid_t uid, gid_t gi
 	return 0;
 }
 
+/* Never seen in parts; not made durable: after a crash of the machine nothing is mounted. */
+static int write_facts(int dirfd, const char *name, const char *text, mode_t mode)
+{
+	_cleanup_free_ char *temporary = NULL;
+	_cleanup_close_ int fd = -1;
+	int rc;
+
+	if (asprintf(&temporary, "%s.new", name) < 0)
+		return -ENOMEM;
+	fd = sys_openat(dirfd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode);
+	if (fd < 0)
+		return fd;
+	rc = sys_pwrite_full(fd, text, strlen(text), 0);
+	return rc == 0 ? sys_renameat(dirfd, temporary, dirfd, name) : rc;
+}
+
 int registry_write(int run_fd, const char *facts)
 {
-	return sys_replace_file(run_fd, FACTS, facts, strlen(facts), 0600);
+	return write_facts(run_fd, FACTS, facts, 0600);
 }
 
 void registry_remember(const char *home, const char *diff, const char *facts)
@@ -184,7 +200,7 @@ void registry_remember(const char *home, const char *diff, const char *facts)
 	if (path == NULL || asprintf(&known, "%s/known", home) < 0 ||
 	    make_path(known, geteuid() == 0 ? 0755 : 0700) != 0)
 		return;
-	(void)sys_replace_file(AT_FDCWD, path, facts, strlen(facts), 0644);
+	(void)write_facts(AT_FDCWD, path, facts, 0644);
 }
 
 void registry_forget(const char *home, const char *diff)
@@ -218,7 +234,8 @@ static int read_run(const char *run_dir, struct clone *ret)
 		return rc;
 	free(ret->run_dir);
 	ret->run_dir = strdup(run_dir);
-	ret->running = registry_is_held(ret) && is_mounted(ret->mountpoint);
+	ret->mounted = is_mounted(ret->mountpoint);
+	ret->running = ret->mounted && registry_is_held(ret);
 	return 0;
 }
 

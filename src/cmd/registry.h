@@ -31,7 +31,8 @@ struct clone {
 	gid_t gid;
 	bool temporary;
 	bool read_only;
-	bool running; /* mounted and served; false with run_dir set: its daemon died */
+	bool mounted; /* one of our mounts is on the mount point */
+	bool running; /* mounted and served */
 };
 
 struct clone_list {

@@ -90,13 +90,16 @@ static int status_of(const struct clone *clone, const struct status_options *o, 
 
 /* ---- all clones ---- */
 
+/* What died without leaving a mount is as good as stopped: the next mount recovers it. */
 static const char *state_of(const struct clone *clone)
 {
-	if (clone->run_dir == NULL)
-		return "stopped";
 	if (clone->running)
 		return "running";
-	return registry_is_held(clone) ? "ending" : "dead";
+	if (registry_is_held(clone))
+		return "ending";
+	if (clone->mounted)
+		return "dead";
+	return clone->temporary || clone->read_only ? "stale" : "stopped";
 }
 
 static void add_string(cJSON *o, const char *key, const char *value)

@@ -94,6 +94,7 @@ static void add_engine(cJSON *to, const struct io_engine *io)
 	struct io_stats st = {0};
 	cJSON *submissions;
 
+	cJSON_DeleteItemFromObjectCaseSensitive(to, "engine"); /* the facts may name it */
 	(void)cJSON_AddStringToObject(to, "engine", io_engine_name(io));
 	io_engine_stats(io, &st);
 	submissions = cJSON_AddObjectToObject(to, "submissions");

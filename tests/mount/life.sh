@@ -126,6 +126,16 @@ equal "the control socket is the owner's" "$(stat -c '%U %a' "$PGOVERLAY_HOME"/r
 check "files belong to who makes them" write_one mine x
 equal "files belong to who makes them" "$(stat -c %U "$mnt/mine")" "$PG_USER"
 
+# ---- the timer ----
+
+journal() { pgo status "$mnt" --format json | json journal_used; }
+pgo status "$mnt" --sync >/dev/null
+before=$(journal)
+write_one timer x
+grown() { [ "$(journal)" -gt "$before" ]; }
+if until_true 8 grown; then ok "what nobody syncs is committed within 5 seconds"; else not_ok "what nobody syncs is committed within 5 seconds"; fi
+equal "--reset starts the figures again" "$(pgo status "$mnt" --reset >/dev/null; pgo status "$mnt" --format json | json requests)" "{}"
+
 # ---- ends ----
 
 write_one kept "before umount"
@@ -221,6 +231,7 @@ must pgo mount "$store" "$mnt" >/dev/null
 kill -9 "$(serving_pid "$mnt")"
 until_true 10 not_mounted
 equal "what a killed one held stays" "$(clones)" 1
+equal "status calls it stale" "$(pgo status | grep -c "^stale .*$mnt")" 1
 must pgo mount "$store" "$mnt" >/dev/null
 equal "a new one beside it" "$(clones)" 2
 check "cleanup --stale" pgo cleanup --stale
