@@ -110,6 +110,11 @@ static void remove_leftovers(const struct clone *clone)
 {
 	if (clone->temporary && clone->folder != NULL)
 		(void)remove_path(clone->folder);
+	/* Of a permanent clone only its mount point lies there. */
+	if (!clone->temporary && clone->folder != NULL && place_is_below(clone->mountpoint, clone->folder)) {
+		(void)sys_unlinkat(AT_FDCWD, clone->mountpoint, AT_REMOVEDIR);
+		(void)sys_unlinkat(AT_FDCWD, clone->folder, AT_REMOVEDIR);
+	}
 	if (clone->run_dir != NULL && !registry_is_held(clone))
 		(void)remove_path(clone->run_dir);
 }

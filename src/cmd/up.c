@@ -195,16 +195,36 @@ static int remove_signals(struct up *up)
 }
 
 /*
+ * Does the process look like a server of this cluster? One whose mount was detached works in "/";
+ * one of another cluster works in its own data directory. directory: the second line of
+ * postmaster.pid.
+ */
+static bool is_left_server(pid_t pid, const char *directory)
+{
+	_cleanup_free_ char *works_in = process_directory(pid);
+	_cleanup_free_ char *comm = NULL;
+	char path[64];
+	size_t len;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	if (!process_is_alive(pid) || sys_read_file(AT_FDCWD, path, 64, &comm, &len) < 0 ||
+	    strncmp(comm, "postgres", 8) != 0)
+		return false;
+	return works_in == NULL || works_in[0] != '/' || works_in[1] == '\0' ||
+	       (strncmp(works_in, directory, strlen(works_in)) == 0 &&
+		directory[strlen(works_in)] == '\n');
+}
+
+/*
  * The mount is fresh, so no server can run on it, whatever postmaster.pid says. Its number may be
- * another process's by now, which would keep the server from starting, or that of a server on an
- * earlier mount that we know nothing of.
+ * another process's by now, or a zombie's, which would keep the server from starting; or that of a
+ * server on an earlier mount that we know nothing of.
  */
 static int judge_pid_file(struct up *up)
 {
 	_cleanup_free_ char *path = NULL;
 	_cleanup_free_ char *data = NULL;
-	_cleanup_free_ char *comm = NULL;
-	char comm_path[64];
+	const char *second_line;
 	size_t len;
 	pid_t pid;
 	int rc;
@@ -216,23 +236,19 @@ static int judge_pid_file(struct up *up)
 	if (sys_read_file(AT_FDCWD, path, 8192, &data, &len) < 0)
 		return 0;
 	pid = (pid_t)atol(data);
-	if (!process_is_alive(pid))
-		return 0; /* the server knows that case itself */
-	(void)snprintf(comm_path, sizeof(comm_path), "/proc/%d/comm", (int)pid);
-	if (sys_read_file(AT_FDCWD, comm_path, 64, &comm, &len) == 0 &&
-	    strncmp(comm, "postgres", 8) == 0)
+	if (process_start_time(pid) == 0)
+		return 0; /* there is none: the server knows that case itself */
+	second_line = data + strcspn(data, "\n");
+	if (is_left_server(pid, *second_line == '\0' ? second_line : second_line + 1))
 		return errmsg_set(
 			up->e, -EBUSY,
-			"a PostgreSQL server (pid %d) that was started on an earlier mount of this "
-			"clone may still run: stop it "
-			"(kill -QUIT %d), or remove %s if it is another cluster's, then try again",
-			(int)pid, (int)pid, path);
+			"a PostgreSQL server (pid %d) from an earlier mount of this clone still "
+			"runs: stop it (kill -QUIT %d), then try again",
+			(int)pid, (int)pid);
 	rc = sys_unlinkat(AT_FDCWD, path, 0);
 	if (rc < 0)
 		return errmsg_set(up->e, rc, "cannot remove %s: %s", path, strerror(-rc));
-	return add_note(up, "postmaster.pid",
-			"of an earlier server, whose number another process has now");
-	;
+	return add_note(up, "postmaster.pid", "of an earlier server; its number is taken");
 }
 
 static int look_inside(struct up *up)
