@@ -142,7 +142,7 @@ bool file_has_data(const struct diff_file *file)
 /* Until a commit has said that the file is gone, a mount may find what an earlier one said of its blocks. */
 void diff_file_drop(struct diff *diff, struct diff_file *file)
 {
-	bool names_wait = diff->names.len > 0;
+	bool names_wait = diff->names.len > 0 || diff->journal.error; /* with an error: for ever */
 	bool early = diff_test_defect == DIFF_DEFECT_FREE_BEFORE_COMMIT;
 
 	file_forget_changes(file);

@@ -396,10 +396,31 @@ START_TEST(with_states)
 }
 END_TEST
 
+/* The journal never said that the file is gone, so what it claims must still be there. */
+START_TEST(dropped_after_the_journal_failed)
+{
+	env_open();
+	ck_assert_int_eq(env_create("a"), 0);
+	ck_assert_int_eq(env_write("a", 0, 2, 7), 0);
+	ck_assert_int_eq(env_sync("*"), 0);
+	ck_assert_int_eq(env_unlink_open("a"), 0);
+	env_fail(1, true, -EIO);
+	ck_assert_int_eq(env_sync(NULL), -EIO);
+	env_fail(0, false, 0);
+	env_drop_nameless();
+	env_kill();
+
+	env_open();
+	env_assert_block("a", 1, 7);
+	env_close();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("diff_fault");
-	const TTest *const tests[] = {eio_once, eio_for_ever, enospc_once, enospc_for_ever, edquot_once, with_states};
+	const TTest *const tests[] = {eio_once, eio_for_ever, enospc_once, enospc_for_ever, edquot_once, with_states,
+				      dropped_after_the_journal_failed};
 	TCase *tcase = tcase_create("fault");
 
 	tcase_add_checked_fixture(tcase, env_setup, env_teardown);

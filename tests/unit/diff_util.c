@@ -319,6 +319,12 @@ static void drop_nameless(uint64_t id)
 		diff_file_drop(env.diff, file);
 }
 
+void env_drop_nameless(void)
+{
+	for (unsigned i = 0; i < ENV_NAMES; i++)
+		drop_nameless(env.inodes[i].id);
+}
+
 int env_unlink_open(const char *name)
 {
 	uint64_t id;

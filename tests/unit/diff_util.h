@@ -66,6 +66,7 @@ struct diff_file *env_file(const char *name);
 int env_create(const char *name);
 int env_unlink(const char *name); /* drops the file when the last name goes */
 int env_unlink_open(const char *name); /* does not drop */
+void env_drop_nameless(void);	       /* what env_unlink_open has left */
 int env_rename(const char *name, const char *name2);
 int env_log(const struct diff_record *records, unsigned count); /* diff_log, waiting for room */
 
