@@ -48,7 +48,7 @@ shell() {
 	command -v shellcheck >/dev/null || { echo "shellcheck is missing"; return 1; }
 	files scripts .ci tests | while read -r f; do
 		if [ -f "$f" ] && head -n 1 "$f" | grep -qE '^#!.*\b(ba)?sh\b|^# shellcheck shell='; then echo "$f"; fi
-	done | xargs shellcheck -x
+	done | xargs shellcheck -x -S warning
 }
 
 python() { files tests | grep '\.py$' | xargs python3 -c 'import ast, sys
