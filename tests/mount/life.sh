@@ -1,5 +1,6 @@
 #!/bin/bash
 # The life of a mount: what it refuses, how it ends, what it leaves behind, who may do what.
+# shellcheck disable=SC2317 # functions are called through check and until_true
 set -u
 # shellcheck source-path=SCRIPTDIR source=../tools/lib.sh
 . "$(dirname "$0")/../tools/lib.sh"
@@ -13,7 +14,7 @@ own_dir "$mnt"
 first=TOSQOU
 other_user=nobody
 
-mount_it() { must pgo mount "$store" "$mnt" --diff "$diff" "$@" >/dev/null; }
+mount_it() { must pgo mount "$store" "$mnt" --diff "$diff" >/dev/null; }
 
 # refused NAME STATUS WORD COMMAND...: fails with that status, once, and says WORD
 refused() {

@@ -15,7 +15,7 @@ own_dir "$mnt"
 phase() { # PHASE: as the owner, with a limit: a hang is a failure
 	local rc
 	as_owner timeout -k 5 120 python3 "$TEST_TOP/tests/mount/traps.py" "$mnt" "$1" && return 0 || rc=$?
-	[ $rc = 1 ] && TEST_FAILED=$((TEST_FAILED + 1)) || not_ok "phase $1" "exit status $rc"
+	if [ $rc = 1 ]; then TEST_FAILED=$((TEST_FAILED + 1)); else not_ok "phase $1" "exit status $rc"; fi
 }
 
 remount() {
