@@ -119,20 +119,32 @@ uint64_t tree_bytes(const char *path)
 	return w.bytes;
 }
 
-int make_path(const char *path, unsigned mode)
+static int make_components(char *path, unsigned mode)
 {
-	_cleanup_free_ char *copy = strdup(path);
 	int rc;
 
-	if (copy == NULL)
-		return -ENOMEM;
-	for (char *slash = strchr(copy + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+	for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
 		*slash = 0;
-		rc = sys_mkdirat(AT_FDCWD, copy, mode);
+		rc = sys_mkdirat(AT_FDCWD, path, mode);
 		*slash = '/';
 		if (rc != 0 && rc != -EEXIST && rc != -EROFS && rc != -EACCES)
 			return rc;
 	}
-	rc = sys_mkdirat(AT_FDCWD, copy, mode);
+	rc = sys_mkdirat(AT_FDCWD, path, mode);
 	return rc == -EEXIST ? 0 : rc;
+}
+
+/* The modes are meant: a strict umask of root's would keep the owner of a clone out of it. */
+int make_path(const char *path, unsigned mode)
+{
+	_cleanup_free_ char *copy = strdup(path);
+	mode_t mask;
+	int rc;
+
+	if (copy == NULL)
+		return -ENOMEM;
+	mask = umask(0);
+	rc = make_components(copy, mode);
+	(void)umask(mask);
+	return rc;
 }

@@ -26,7 +26,8 @@ int remove_diff(const char *diff, struct errmsg *e);
  */
 uint64_t tree_bytes(const char *path);
 
-/* Makes a directory path and its missing parents. -EEXIST is no error. */
+/* Makes a directory path and its missing parents, whatever the umask. -EEXIST is no error. Not
+ * while other threads run. */
 int make_path(const char *path, unsigned mode);
 
 #endif

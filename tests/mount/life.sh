@@ -219,6 +219,8 @@ equal "status forgets it" "$(pgo status | grep -c "$mnt")" 0
 
 # ---- temporary clones ----
 
+rm -rf "$PGOVERLAY_HOME"
+umask 077 # root's may be strict; the owner works in the home all the same
 must pgo mount "$store" "$mnt" >/dev/null
 write_one temp x
 equal "a temporary diff lies in the home" "$(clones)" 1
@@ -245,6 +247,8 @@ mount_it
 check "umount of a permanent one" pgo umount "$mnt"
 check "cleanup DIFF" pgo cleanup "$diff"
 if [ -e "$diff" ]; then not_ok "cleanup removes the diff"; else ok "cleanup removes the diff"; fi
+
+umask 022
 
 # ---- foreground ----
 
