@@ -98,14 +98,16 @@ static int new_file(struct overlay *ov, const struct file *dir, const struct ove
 	if (S_ISLNK(what->mode)) {
 		if (strlen(what->target) > DIFF_TARGET_MAX)
 			return -ENAMETOOLONG;
-		target = arena_strndup(ov->arena, what->target, strlen(what->target));
+		target = strdup(what->target);
 		if (!target)
 			return -ENOMEM;
 	}
 	rc = tree_add_file(ov, diff_new_id(ov->diff), &attr, ret);
-	if (rc < 0)
+	if (rc < 0) {
+		free(target);
 		return rc;
-	(*ret)->target = target;
+	}
+	(*ret)->target = (*ret)->own_target = target;
 	return 0;
 }
 

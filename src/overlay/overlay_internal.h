@@ -59,6 +59,7 @@ struct file {
 	struct barrier barrier;
 	void *user;
 	const char *target; /* symbolic links */
+	char *own_target;   /* the same, of links made in the diff: freed with the file */
 	struct dirent *first_child, *last_child;
 	struct file *parent; /* directories: for "..", and against moving one below itself */
 	struct file *next_unlogged;

@@ -28,7 +28,7 @@ static int apply_inode(struct overlay *ov, const struct diff_record *r)
 	if (rc < 0)
 		return rc == -EEXIST ? -EUCLEAN : rc;
 	if (S_ISLNK(r->attr.mode)) {
-		f->target = arena_strndup(ov->arena, r->target, r->target_len);
+		f->target = f->own_target = strndup(r->target, r->target_len);
 		if (!f->target)
 			return -ENOMEM;
 	}

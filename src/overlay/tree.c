@@ -152,6 +152,7 @@ static void file_free(struct overlay *ov, struct file *f)
 	ov->nameless--;
 	if (f->record)
 		diff_file_drop(ov->diff, f->record);
+	free(f->own_target);
 	free(f);
 }
 
@@ -178,6 +179,7 @@ void tree_free(struct overlay *ov)
 	HASH_ITER(hh, ov->files, f, f_next)
 	{
 		HASH_DELETE(hh, ov->files, f);
+		free(f->own_target);
 		free(f);
 	}
 	free(ov->wal_link);
