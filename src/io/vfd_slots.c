@@ -151,20 +151,21 @@ static void open_done(struct io_op *op)
 	struct vfd_cache *cache = task->cache;
 	struct slot *slot = slot_of_task(task);
 	struct vfd *vfd = slot->vfd;
+	int rc = (int)op->result; /* op is used again as soon as the slot is released */
 
-	if ((op->result == -EMFILE || op->result == -ENFILE) && retry_open(cache, slot, task))
+	if ((rc == -EMFILE || rc == -ENFILE) && retry_open(cache, slot, task))
 		return;
 	vfd->opening = false;
-	if (op->result < 0) {
+	if (rc < 0) {
 		slot_release(cache, slot);
 		vfd_serve(cache);
-		vfd_open_failed(vfd, (int)op->result);
+		vfd_open_failed(vfd, rc);
 		return;
 	}
 	count_open(cache, vfd, vfd_now_ns() - task->start_ns);
 	vfd->opened = true;
 	vfd->was_evicted = false;
-	slot->fd = (int)op->result;
+	slot->fd = rc;
 	slot->state = SLOT_OPEN;
 	slot_reclass(cache, slot);
 	vfd_opened(vfd);

@@ -299,6 +299,59 @@ START_TEST(order_and_progress_under_pressure)
 }
 END_TEST
 
+/* The clock passes over what has been used since it last came by. */
+START_TEST(used_files_stay)
+{
+	struct vfd *v[6];
+	char name[3] = "u0", byte;
+	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+
+	if (!start(_i, 4))
+		return;
+	for (unsigned i = 0; i < 6; i++) {
+		name[1] = (char)('0' + i);
+		make(name);
+		v[i] = file(name, O_RDONLY);
+	}
+	for (unsigned i = 0; i < 5; i++) { /* the fifth takes the place of the first */
+		name[1] = (char)('0' + i);
+		expect_text(v[i], name);
+	}
+	ck_assert_int_eq(vfd_read_now(v[0], &iov, 1, 0), -EAGAIN);
+	expect_text(v[1], "u1");
+	expect_text(v[5], "u5");
+	ck_assert_int_eq(vfd_read_now(v[1], &iov, 1, 0), 1);
+	ck_assert_int_eq(vfd_read_now(v[2], &iov, 1, 0), -EAGAIN);
+	for (unsigned i = 0; i < 6; i++)
+		vfd_free(v[i]);
+	stop();
+}
+END_TEST
+
+/* An open that fails gives its slot to whoever waits. */
+START_TEST(a_failed_open_lets_others_go_on)
+{
+	struct vfd_op bad = {.io = {.code = IO_JOB, .job = job_nothing}, .done = finished};
+	struct vfd_op good = bad;
+	struct vfd *missing;
+
+	if (!start(_i, 1))
+		return;
+	make("good");
+	good.vfd = to_free = file("good", O_RDONLY);
+	bad.vfd = missing = file("missing", O_RDONLY);
+	vfd_submit(&bad);
+	vfd_submit(&good);
+	engine_drain(engine);
+	ck_assert_int_eq(bad.io.result, -ENOENT);
+	ck_assert_ptr_null(good.vfd);
+	ck_assert_int_eq(good.io.result, 1);
+	vfd_free(missing);
+	vfd_free(to_free);
+	stop();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("io_vfd_wait");
@@ -313,6 +366,8 @@ int main(void)
 	tcase_add_loop_test(tc, free_while_others_wait, 0, ENGINE_COUNT);
 	tcase_add_loop_test(tc, free_while_being_evicted, 0, ENGINE_COUNT);
 	tcase_add_loop_test(tc, nobody_waits_for_ever, 0, ENGINE_COUNT);
+	tcase_add_loop_test(tc, used_files_stay, 0, ENGINE_COUNT);
+	tcase_add_loop_test(tc, a_failed_open_lets_others_go_on, 0, ENGINE_COUNT);
 	tcase_add_loop_test(tc, order_and_progress_under_pressure, 0, 3);
 	suite_add_tcase(s, tc);
 	return unit_run(s);
