@@ -73,7 +73,8 @@ struct layer_ops {
 
 	/*
 	 * Fills out[0 .. count-1] for blocks first .. first+count-1 of the file: LAYER_ABSENT where it stores none. Reads header
-	 * maps where the format has them, never page data. -EUCLEAN and friends with the reason in e.
+	 * maps where the format has them, never page data; anew in each call, so ask for all blocks of a file at once.
+	 * -EUCLEAN and friends with the reason in e.
 	 */
 	int (*locate)(struct layer *layer, uint32_t file, uint32_t first, uint32_t count, struct layer_extent *out,
 		      struct errmsg *e);

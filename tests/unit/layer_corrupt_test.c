@@ -167,7 +167,7 @@ int main(void)
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		bool good = check_case(stores_scratch(), golden, i);
 
-		printf("%s: %s %s\n", good ? "ok" : "not ok", cases[i].store, cases[i].backup);
+		printf("%s %s %s\n", good ? "ok" : "not ok", cases[i].store, cases[i].backup);
 		failures += !good;
 	}
 	stores_clean();

@@ -24,18 +24,18 @@ static void check_backup(struct store *store, const char *instance, const char *
 
 	rc = store->driver->open_chain(store, instance, id, 0, &e, &chain);
 	if (rc < 0) {
-		printf("%s: %s\n", id, errmsg_text(&e, rc));
+		printf("not ok %s: %s\n", id, errmsg_text(&e, rc));
 		failures++;
 		return;
 	}
 	/* Stores of several instances have a folder of lists for each. */
 	snprintf(dir, sizeof(dir), "%s/%s", golden, instance);
 	stores_compare(chain, access(dir, F_OK) == 0 ? dir : golden, NULL, &result);
-	printf("  %s/%s: %u layers, %u entries, %u files, %.1f MB%s\n", instance, id, chain->count,
-	       result.entries, result.files, (double)result.bytes / 1e6,
-	       result.errors > 0 ? ": DIFFERS" : "");
+	printf("%s %s/%s: %u layers, %u entries, %u files, %.1f MB\n",
+	       result.errors == 0 && result.files > 0 ? "ok" : "not ok", instance, id, chain->count,
+	       result.entries, result.files, (double)result.bytes / 1e6);
 	if (chain->warnings[0] != '\0')
-		printf("  %s", chain->warnings);
+		printf("    %s", chain->warnings);
 	failures += result.errors > 0 || result.files == 0;
 	backups++;
 	store->driver->close_chain(chain);
@@ -108,7 +108,7 @@ int main(void)
 	if (stores_shared() != NULL)
 		check_folders(stores_shared(), 100);
 	else
-		printf("the shared stores are not there; only the repository's own were "
+		printf("skip: shared stores: not there, the repository's own were "
 		       "compared\n");
 	stores_clean();
 	printf("%u backups, %u failures\n", backups, failures);
