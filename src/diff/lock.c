@@ -89,8 +89,10 @@ int lock_take(int dirfd, const char *path, struct errmsg *e, int *ret_fd, bool *
 	return 0;
 }
 
+/* A crash may leave the size of what was written without the bytes. */
 bool lock_is_ours(int dirfd)
 {
+	static const char nothing[TEXT_SIZE];
 	char text[TEXT_SIZE + 1] = "";
 	int fd = sys_openat(dirfd, "lock", O_RDONLY | O_NOFOLLOW, 0);
 	int64_t n;
@@ -99,7 +101,7 @@ bool lock_is_ours(int dirfd)
 		return false;
 	n = sys_pread_full(fd, text, TEXT_SIZE, 0);
 	(void)sys_close(fd);
-	return n == 0 || (n > 0 && strncmp(text, MAGIC, strlen(MAGIC)) == 0);
+	return n >= 0 && (memcmp(text, nothing, TEXT_SIZE) == 0 || strncmp(text, MAGIC, strlen(MAGIC)) == 0);
 }
 
 void lock_mark_clean(int fd)
