@@ -15,7 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOCATE_BLOCKS 16384u /* blocks asked from a layer at once */
+#define LOCATE_BLOCKS                                                                              \
+	131072u /* asked from a layer at once: a segment, so that its map is read once */
 
 struct index {
 	struct overlay *ov;
@@ -87,7 +88,8 @@ static bool all_placed(const struct index *ix)
 static int64_t build_job(struct io_op *op)
 {
 	struct index *ix = CONTAINER_OF(op, struct index, job);
-	_cleanup_free_ struct layer_extent *extents = calloc(LOCATE_BLOCKS, sizeof(*extents));
+	_cleanup_free_ struct layer_extent *extents =
+		calloc(MIN(ix->count, LOCATE_BLOCKS), sizeof(*extents));
 	int rc = extents ? 0 : -ENOMEM;
 
 	for (unsigned part = 0; part < ix->base->part_count && rc == 0; part++) {
