@@ -199,6 +199,8 @@ int env_try(bool create)
 	bare_chain();
 	MUST(io_engine_new(&env.engine, &env.e, &env.io) == 0);
 	MUST(vfd_cache_new(env.io, env.slots, &env.vfds) == 0);
+	if (env.before_open)
+		env.before_open();
 	rc = diff_open(env.path, create, &env.binding, &env.options, &env.e, &env.diff);
 	if (rc == 0)
 		rc = diff_recover(env.diff, &env.ns, &env.e);
@@ -251,7 +253,7 @@ struct diff_file *env_file(const char *name)
 	struct diff_file *file;
 	uint64_t id = env_id(name);
 
-	ck_assert_msg(id != 0, "no file %s", name);
+	MUST(id != 0);
 	if (diff_file_get(env.diff, id, base_size(NULL, id), &file) < 0)
 		return NULL;
 	return file;
@@ -373,8 +375,7 @@ int env_write(const char *name, uint32_t block, uint32_t count, uint32_t tag)
 	struct iovec iov = {.iov_base = data, .iov_len = len};
 	struct diff_write op = {.file = env_file(name), .iov = &iov, .iovcnt = 1, .len = len, .done = write_done};
 
-	MUST(data);
-	if (!op.file) {
+	if (!data || !op.file) {
 		free(data);
 		return -ENOMEM;
 	}

@@ -47,6 +47,7 @@ struct env {
 	struct env_name names[ENV_NAMES];
 	struct env_inode inodes[ENV_NAMES];
 	struct errmsg e;
+	void (*before_open)(void); /* may be NULL */
 };
 
 extern struct env env;
