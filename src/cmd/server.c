@@ -281,24 +281,30 @@ struct leftovers {
 	unsigned count;
 };
 
+/* Somebody's shell may work there too; only servers count. */
+static bool is_postgres(pid_t pid)
+{
+	_cleanup_free_ char *comm = NULL;
+	char path[64];
+	size_t len;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	return process_is_alive(pid) && sys_read_file(AT_FDCWD, path, 64, &comm, &len) == 0 &&
+	       strncmp(comm, "postgres", 8) == 0;
+}
+
 static int look_at_process(void *ctx, const char *name, unsigned char d_type)
 {
 	struct leftovers *l = ctx;
 	_cleanup_free_ char *works_in = NULL;
-	_cleanup_free_ char *comm = NULL;
-	char path[64];
-	size_t len;
 	pid_t pid = (pid_t)strtol(name, NULL, 10);
 
 	(void)d_type;
-	if (pid <= 1 || !process_is_alive(pid))
+	if (pid <= 1 || !is_postgres(pid))
 		return 0;
 	works_in = process_directory(pid);
 	if (works_in == NULL || strcmp(works_in, l->data_dir) != 0)
 		return 0;
-	(void)snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
-	if (sys_read_file(AT_FDCWD, path, 64, &comm, &len) < 0 || strncmp(comm, "postgres", 8) != 0)
-		return 0; /* somebody's shell */
 	l->count++;
 	if (l->killing)
 		(void)kill(pid, SIGKILL);
@@ -320,6 +326,59 @@ void server_wait_gone(const char *data_dir)
 			return;
 		process_sleep_ms(POLL_MAX_MS / 4);
 	} while (true);
+}
+
+/* ---- who writes WAL ---- */
+
+struct wal_users {
+	const char *wal_dir;
+	pid_t looking_at, found;
+	int fd_dir;
+};
+
+static int look_at_descriptor(void *ctx, const char *name, unsigned char d_type)
+{
+	struct wal_users *u = ctx;
+	size_t len = strlen(u->wal_dir);
+	char target[4096];
+	ssize_t n;
+
+	(void)d_type;
+	n = readlinkat(u->fd_dir, name, target, sizeof(target) - 1);
+	if (n < 0 || (size_t)n <= len)
+		return 0;
+	target[n] = '\0';
+	if (strncmp(target, u->wal_dir, len) == 0 && target[len] == '/')
+		u->found = u->looking_at;
+	return u->found;
+}
+
+static int look_at_descriptors(void *ctx, const char *name, unsigned char d_type)
+{
+	struct wal_users *u = ctx;
+	pid_t pid = (pid_t)strtol(name, NULL, 10);
+	_cleanup_close_ int dir = -1;
+	char path[64];
+
+	(void)d_type;
+	if (pid <= 1 || !is_postgres(pid))
+		return 0;
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
+	if (dir < 0)
+		return 0;
+	u->looking_at = pid;
+	u->fd_dir = dir;
+	(void)sys_readdir(dir, ".", look_at_descriptor, u);
+	return u->found;
+}
+
+pid_t server_wal_user(const char *wal_dir)
+{
+	struct wal_users u = {.wal_dir = wal_dir};
+
+	(void)sys_readdir(AT_FDCWD, "/proc", look_at_descriptors, &u);
+	return u.found;
 }
 
 /* ---- the log ---- */

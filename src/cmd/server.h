@@ -76,6 +76,9 @@ enum server_stop { SERVER_STOP_FAST, SERVER_STOP_IMMEDIATE };
 int server_stop(pid_t pid, enum server_stop how, void (*tell)(const char *text),
 		const volatile bool *stop, struct errmsg *e);
 
+/* A server process that has a file in this directory open, or 0. */
+pid_t server_wal_user(const char *wal_dir);
+
 /* Waits for the processes of a dead postmaster that still work in the directory, and kills them
  * after 10 s. */
 void server_wait_gone(const char *data_dir);

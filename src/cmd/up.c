@@ -28,6 +28,7 @@
 #define LOG_NAME     "postgres.log"
 #define TAIL_LINES   20
 #define MAJOR_OLDEST 10
+#define WAL_WAIT_MS  10000
 
 struct up {
 	const struct up_options *options;
@@ -251,6 +252,30 @@ static int judge_pid_file(struct up *up)
 	return add_note(up, "postmaster.pid", "of an earlier server; its number is taken");
 }
 
+/*
+ * Native WAL is no part of the mount: a backend that has outlived its server and its mount could
+ * still write there, and no lock of PostgreSQL's tells. Such a one ends when it notices.
+ */
+static int wait_for_wal(struct up *up)
+{
+	uint64_t since = process_now_ms();
+	pid_t pid = 0;
+
+	if (up->mount.temporary || up->mount.wal_dir == NULL)
+		return 0;
+	do {
+		if (pid != 0)
+			process_sleep_ms(50);
+		pid = server_wal_user(up->mount.wal_dir);
+		if (pid == 0)
+			return 0;
+	} while (process_now_ms() - since < WAL_WAIT_MS && !interrupted);
+	return errmsg_set(up->e, -EBUSY,
+			  "process %d, of a server on an earlier mount of this clone, still has "
+			  "WAL in %s open: end it (kill -9 %d), then try again",
+			  (int)pid, up->mount.wal_dir, (int)pid);
+}
+
 static int look_inside(struct up *up)
 {
 	char role[SUPERUSER_NAME_SIZE];
@@ -259,6 +284,8 @@ static int look_inside(struct up *up)
 	rc = refuse_what_cannot_start(up);
 	if (rc == 0)
 		rc = find_programs(up);
+	if (rc == 0)
+		rc = wait_for_wal(up);
 	if (rc == 0)
 		rc = owner_enter(&up->owner, up->e);
 	if (rc < 0)

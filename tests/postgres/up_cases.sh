@@ -60,7 +60,7 @@ live_locks() {
 	local f p
 	find "$store" -name '*.pid' | while read -r f; do
 		while read -r p; do
-			if [ -n "$(ps -o stat= -p "$p" | grep -v Z)" ]; then echo "$f names $p"; fi
+			if ps -o stat= -p "$p" | grep -qv Z; then echo "$f names $p"; fi
 		done <"$f"
 	done
 }
@@ -152,6 +152,31 @@ restarts() {
 	nothing_left "restarts"
 }
 
+# A backend outlives its server and its mount, with WAL of the clone open.
+left_backend() {
+	local backend
+	must_up "$store" --diff "$diff"
+	must q "create table kept as select generate_series(1, 100) a" >/dev/null
+	as_owner "$PG_BIN/psql" -X -q -h "$host" -p "$port" postgres -c "insert into kept values (101)" -c "select pg_sleep(600)" \
+		>/dev/null 2>&1 &
+	for _ in $(seq 1 100); do
+		backend=$(q "select pid from pg_stat_activity where query like 'select pg_sleep%'")
+		if [ -n "$backend" ]; then break; fi
+		sleep 0.1
+	done
+	kill -STOP "$backend"
+	kill -9 "$(json postmaster <"$out")" "$pid"
+	sleep 1
+	pgo up "$store" --diff "$diff" >"$out" 2>"$err" && not_ok "up beside a backend that can still write WAL"
+	check "up beside a backend that can still write WAL is refused" grep -q "process $backend.*still has WAL" "$err"
+	kill -9 "$backend"
+	check_up "up when it is gone" "$store" --diff "$diff"
+	equal "up when it is gone: rows" "$(q 'select count(*) from kept')" 101
+	check "up when it is gone: down" pgo down "$mnt" --discard
+	nothing_left "left backend"
+	wait
+}
+
 # The number in a left postmaster.pid is another process's.
 foreign_pid() {
 	local sleeper
@@ -230,6 +255,7 @@ ordinary_user() {
 outside_configuration
 options
 restarts
+left_backend
 foreign_pid
 cannot_start
 interrupted
