@@ -18,7 +18,9 @@ static bool state_is_due(const struct diff *diff, bool all)
 	uint64_t limit = diff->options.journal_limit ? diff->options.journal_limit : DIFF_JOURNAL_LIMIT;
 	uint64_t used = diff->journal.tail;
 
-	if (diff->failed > 0 || !diff->ns || used == 0 || used < diff->state_retry_at)
+	if (diff->failed > 0 || !diff->ns || used == 0)
+		return false;
+	if (used < diff->state_retry_at && (!diff->state_wanted || time_ns() < diff->state_retry_time))
 		return false;
 	limit = MAX(limit, diff->state_size);
 	return diff->state_wanted || used > (all ? limit : 2 * limit);

@@ -21,7 +21,8 @@
 #include "base/util.h"
 #include "diff/diff_internal.h"
 
-#define SYNCS_MAX 32u /* fdatasyncs in flight */
+#define SYNCS_MAX   32u			  /* fdatasyncs in flight */
+#define STATE_PAUSE UINT64_C(1000000000) /* ns after a state that failed */
 
 static const uint8_t padding[DIFF_GROUP_ALIGN];
 
@@ -259,6 +260,7 @@ static void state_written(struct io_op *op)
 		if (op->result == -EIO)
 			diff_set_read_only(diff);
 		diff->state_retry_at = diff->journal.tail + DIFF_SEGMENT;
+		diff->state_retry_time = time_ns() + STATE_PAUSE;
 		write_group(diff);
 		return;
 	}

@@ -95,6 +95,8 @@ struct journal {
 	bool growing;
 	int grow_error;	     /* of the last attempt */
 	uint64_t grow_time;  /* when that was */
+	int full_error;	     /* neither growing nor a new state has made room: what who asks is told for a while */
+	uint64_t full_time;  /* since then */
 	struct io_op grow_op;
 	struct iovec grow_iov[16];
 	struct diff_room_wait *waiters, **waiters_tail;
@@ -170,6 +172,8 @@ struct diff {
 	uint64_t state_size;	   /* bytes of the last state */
 	bool state_wanted;	   /* whatever the length of the journal */
 	uint64_t state_retry_at;   /* journal bytes before which no new state is tried after a failure */
+	uint64_t state_retry_time; /* or, where the journal cannot become longer, until then */
+	struct diff_sync room_sync; /* a commit for the sake of a new state, while done is set */
 	struct commit commit;
 	struct dir_sync dirs[DIFF_DATA_DIRS];
 	struct diff_sync *queue; /* for the next commit */
@@ -219,6 +223,8 @@ bool journal_has_room(const struct diff *diff, uint64_t n);
 void journal_wait(struct diff *diff, struct diff_room_wait *wait);
 void journal_wake(struct diff *diff);
 void journal_grow(struct diff *diff);
+/* All has been tried to make room. */
+void journal_full(struct diff *diff);
 /* Fills the header of a group. */
 void journal_group(const struct diff *diff, uint8_t *header, uint64_t sequence, const void *payload,
 		   size_t len);
@@ -280,6 +286,11 @@ int file_make_vfd(struct diff_file *file);
 void file_sync(struct diff_file *file, struct diff_file_wait *wait);
 void file_hold(struct diff_file *file);
 void file_unhold(struct diff_file *file); /* may free it */
+/*
+ * The disk has no room for a longer journal, but may have for a new state, after which the journal begins anew: a commit
+ * that writes one, and wakes those who wait for room whatever came of it. False: no such luck.
+ */
+bool sync_for_room(struct diff *diff);
 /* One of the things that op waits for has come to its end. */
 void sync_part_done(struct diff_sync *op, int rc);
 

@@ -20,6 +20,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -185,6 +186,12 @@ void journal_wake(struct diff *diff)
 	}
 }
 
+void journal_full(struct diff *diff)
+{
+	diff->journal.full_error = diff->journal.grow_error;
+	diff->journal.full_time = time_ns();
+}
+
 static void grow_end(struct diff *diff, int rc)
 {
 	struct journal *j = &diff->journal;
@@ -197,12 +204,45 @@ static void grow_end(struct diff *diff, int rc)
 		j->size += DIFF_SEGMENT;
 	else if (rc != -ENOSPC && rc != -EDQUOT)
 		diff_set_read_only(diff);
+	else if (sync_for_room(diff))
+		return; /* wakes them */
 	journal_wake(diff);
+}
+
+/* What was written before the disk was full would take the room that a new state needs. */
+static void grow_undone(struct io_op *op)
+{
+	struct diff *diff = CONTAINER_OF(op, struct diff, journal.grow_op);
+
+	grow_end(diff, diff->journal.grow_error);
+}
+
+static void grow_failed(struct diff *diff, int rc)
+{
+	struct journal *j = &diff->journal;
+
+	if (rc != -ENOSPC && rc != -EDQUOT) {
+		grow_end(diff, rc);
+		return;
+	}
+	j->grow_error = rc;
+	j->grow_op = (struct io_op){.code = IO_FALLOCATE,
+				    .fd = j->grow_fd,
+				    .mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				    .off = j->size,
+				    .len = DIFF_SEGMENT,
+				    .done = grow_undone};
+	io_submit(diff->io, &j->grow_op);
 }
 
 static void grow_synced(struct io_op *op)
 {
-	grow_end(CONTAINER_OF(op, struct diff, journal.grow_op), (int)MIN(op->result, 0));
+	struct diff *diff = CONTAINER_OF(op, struct diff, journal.grow_op);
+
+	if (op->result < 0)
+		grow_failed(diff, (int)op->result);
+	else
+		grow_end(diff, 0);
 }
 
 static void grow_written(struct io_op *op)
@@ -210,7 +250,7 @@ static void grow_written(struct io_op *op)
 	struct diff *diff = CONTAINER_OF(op, struct diff, journal.grow_op);
 
 	if (op->result != (int64_t)DIFF_SEGMENT) {
-		grow_end(diff, op->result < 0 ? (int)op->result : -ENOSPC);
+		grow_failed(diff, op->result < 0 ? (int)op->result : -ENOSPC);
 		return;
 	}
 	op->code = IO_FDATASYNC;
@@ -266,7 +306,7 @@ int journal_reserve(struct diff *diff, uint64_t n)
 		journal_grow(diff);
 	if (room(diff) < n) {
 		diff->state_wanted = true;
-		return j->grow_error ? j->grow_error : -EAGAIN;
+		return j->full_error && time_ns() - j->full_time < GROW_PAUSE ? j->full_error : -EAGAIN;
 	}
 	j->reserved += n;
 	return 0;

@@ -125,6 +125,29 @@ static void enqueue(struct diff_sync *op)
 	commit_start(op->diff);
 }
 
+static void room_done(struct diff_sync *op)
+{
+	struct diff *diff = op->diff;
+
+	op->done = NULL;
+	if (diff->journal.tail > 0)
+		journal_full(diff);
+	journal_wake(diff);
+}
+
+bool sync_for_room(struct diff *diff)
+{
+	struct diff_sync *op = &diff->room_sync;
+
+	if (!op->done && !diff->state_wanted)
+		return false;
+	if (!op->done) {
+		*op = (struct diff_sync){.all = true, .done = room_done, .diff = diff};
+		enqueue(op);
+	}
+	return true;
+}
+
 /*
  * PostgreSQL's checkpointer syncs file after file: from the fifth different one on, what it will ask for next is
  * synced beforehand. In between, backends sync their WAL, which is one file again and again: that neither counts nor,

@@ -416,11 +416,38 @@ START_TEST(dropped_after_the_journal_failed)
 }
 END_TEST
 
+static int no_segments(void *ctx, const struct sys_event *ev)
+{
+	size_t len = 0;
+
+	for (unsigned i = 0; i < ev->iovcnt && ev->call == SYS_CALL_WRITE; i++)
+		len += ev->iov[i].iov_len;
+	return len == 1u << 20 ? -ENOSPC : 0;
+}
+
+/* Too little space for a longer journal is enough for a new state: names can still be made and removed. */
+START_TEST(a_journal_that_cannot_grow)
+{
+	static const struct sys_hook hook = {.before = no_segments};
+
+	env_open();
+	sys_set_hook(&hook);
+	for (unsigned i = 0; i < 30000; i++) {
+		ck_assert_int_eq(env_create("a"), 0);
+		ck_assert_int_eq(env_unlink("a"), 0);
+		if (i % 1000 == 0)
+			ck_assert_int_eq(env_sync(NULL), 0);
+	}
+	sys_set_hook(NULL);
+	env_close();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("diff_fault");
 	const TTest *const tests[] = {eio_once, eio_for_ever, enospc_once, enospc_for_ever, edquot_once, with_states,
-				      dropped_after_the_journal_failed};
+				      dropped_after_the_journal_failed, a_journal_that_cannot_grow};
 	TCase *tcase = tcase_create("fault");
 
 	tcase_add_checked_fixture(tcase, env_setup, env_teardown);
