@@ -1,6 +1,6 @@
 /*
- * Block states. A chunk pointer is NULL (all ABSENT), one of two shared chunks (all DATA, all ZERO; never
- * written), or the map's own memory. A chunk that has become uniform is given back at once.
+ * Block states. A chunk pointer is NULL (all ABSENT), one of two shared chunks (all DATA, all ZERO;
+ * never written), or the map's own memory. A chunk that has become uniform is given back at once.
  */
 #include "diff/blockmap.h"
 
@@ -155,7 +155,8 @@ static void set_in_chunk(struct blockmap *map, uint32_t index, uint32_t from, ui
 	while (from < to) {
 		uint32_t word = from / WORD_BLOCKS, bit = from % WORD_BLOCKS;
 		uint32_t n = MIN(WORD_BLOCKS - bit, to - from);
-		uint64_t mask = n == WORD_BLOCKS ? UINT64_MAX : ((UINT64_C(1) << 2 * n) - 1) << 2 * bit;
+		uint64_t mask =
+			n == WORD_BLOCKS ? UINT64_MAX : ((UINT64_C(1) << 2 * n) - 1) << 2 * bit;
 
 		count_words(map, chunk[word] & mask, -1);
 		chunk[word] = (chunk[word] & ~mask) | (pattern(state) & mask);
@@ -165,7 +166,10 @@ static void set_in_chunk(struct blockmap *map, uint32_t index, uint32_t from, ui
 	share_if_uniform(map, index, state);
 }
 
-/* Runs that begin in [first, end], the block behind the range included because its left neighbour changes. */
+/*
+ * Runs that begin in [first, end], the block behind the range included because its left neighbour
+ * changes.
+ */
 static uint32_t starts(const struct blockmap *map, uint32_t first, uint32_t end)
 {
 	enum block_state left = BLOCK_ABSENT, state;
@@ -175,7 +179,8 @@ static uint32_t starts(const struct blockmap *map, uint32_t first, uint32_t end)
 	if (first > 0)
 		left = blockmap_run(map, first - 1, 1, &n);
 	while (pos <= end && pos < UINT32_MAX) {
-		state = blockmap_run(map, (uint32_t)pos, (uint32_t)MIN(end - pos + 1, (uint64_t)UINT32_MAX), &n);
+		state = blockmap_run(map, (uint32_t)pos,
+				     (uint32_t)MIN(end - pos + 1, (uint64_t)UINT32_MAX), &n);
 		found += state != BLOCK_ABSENT && state != left;
 		left = state;
 		pos += n;
@@ -269,7 +274,9 @@ enum block_state blockmap_run(const struct blockmap *map, uint32_t block, uint32
 
 bool blockmap_next(const struct blockmap *map, uint32_t *pos, struct diff_run *ret)
 {
-	uint32_t end = (uint32_t)MIN((uint64_t)map->chunk_count * CHUNK_BLOCKS, (uint64_t)UINT32_MAX), n;
+	uint32_t end = (uint32_t)MIN((uint64_t)map->chunk_count * CHUNK_BLOCKS,
+				     (uint64_t)UINT32_MAX),
+		 n;
 
 	while (*pos < end) {
 		enum block_state state = blockmap_run(map, *pos, end - *pos, &n);

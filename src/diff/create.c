@@ -1,7 +1,7 @@
 /*
- * Making a diff. The superblock comes last, when everything else is durable: a directory without one is either no
- * diff, or one whose making was interrupted, and then there is nothing in it worth keeping. The lock, with our mark in
- * it, comes first and tells the two apart.
+ * Making a diff. The superblock comes last, when everything else is durable: a directory without
+ * one is either no diff, or one whose making was interrupted, and then there is nothing in it worth
+ * keeping. The lock, with our mark in it, comes first and tells the two apart.
  */
 #include "diff/diff.h"
 
@@ -49,8 +49,9 @@ int diff_check_empty(int dirfd, const char *path, struct errmsg *e)
 	if (rc < 0)
 		return errmsg_set(e, rc, "'%s': %s", path, strerror(-rc));
 	if (s.foreign || (s.ours && !s.lock) || (s.lock && !lock_is_ours(dirfd)))
-		return errmsg_set(e, -ENOTEMPTY,
-				  "'%s' is not empty and is no diff; give an empty or a new directory", path);
+		return errmsg_set(
+			e, -ENOTEMPTY,
+			"'%s' is not empty and is no diff; give an empty or a new directory", path);
 	return 0;
 }
 
@@ -101,11 +102,13 @@ static void check_filesystem(int gen_fd, const char *path)
 		return; /* making the journal will say it */
 	rc = sys_fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, DIFF_SEGMENT);
 	if (rc == -EOPNOTSUPP || rc == -ENOSYS)
-		log_warning("'%s' lies on a filesystem without fallocate: allocating space in the mount will be refused",
+		log_warning("'%s' lies on a filesystem without fallocate: allocating space in the "
+			    "mount will be refused",
 			    path);
 	rc = sys_fallocate(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, 0, DIFF_SEGMENT);
 	if (rc == -EOPNOTSUPP || rc == -ENOSYS)
-		log_warning("'%s' lies on a filesystem without hole punching: truncated files keep their space until they are removed",
+		log_warning("'%s' lies on a filesystem without hole punching: truncated files keep "
+			    "their space until they are removed",
 			    path);
 	(void)sys_close(fd);
 }
@@ -143,7 +146,10 @@ static int make_generation(struct diff *diff, const char *generation, struct err
 	return rc < 0 ? rc : sys_fsync(diff->dirfd);
 }
 
-/* The name of the diff in its parent. A parent we may not read is somebody else's, who made this directory. */
+/*
+ * The name of the diff in its parent. A parent we may not read is somebody else's, who made this
+ * directory.
+ */
 static int sync_parent(const char *path)
 {
 	_cleanup_free_ char *parent = NULL;
@@ -176,5 +182,7 @@ int diff_create(struct diff *diff, const struct diff_binding *binding, struct er
 		rc = superblock_write(diff->dirfd, &sb, binding);
 	if (rc == 0)
 		rc = sync_parent(diff->path);
-	return rc < 0 ? errmsg_set(e, rc, "cannot make a diff in '%s': %s", diff->path, strerror(-rc)) : 0;
+	return rc < 0 ? errmsg_set(e, rc, "cannot make a diff in '%s': %s", diff->path,
+				   strerror(-rc))
+		      : 0;
 }

@@ -26,7 +26,8 @@ static int open_dir(struct diff *diff, bool create, struct errmsg *e)
 		return errmsg_set(e, rc, "cannot make '%s': %s", diff->path, strerror(-rc));
 	diff->dirfd = sys_openat(AT_FDCWD, diff->path, O_RDONLY | O_DIRECTORY, 0);
 	if (diff->dirfd < 0)
-		return errmsg_set(e, diff->dirfd, "diff '%s': %s", diff->path, strerror(-diff->dirfd));
+		return errmsg_set(e, diff->dirfd, "diff '%s': %s", diff->path,
+				  strerror(-diff->dirfd));
 	return 0;
 }
 
@@ -44,7 +45,8 @@ static int load(struct diff *diff, const struct diff_binding *binding, struct er
 }
 
 /* Before the lock, so that a directory that is no diff of ours stays untouched. */
-static int check_before(struct diff *diff, bool create, const struct diff_binding *binding, struct errmsg *e)
+static int check_before(struct diff *diff, bool create, const struct diff_binding *binding,
+			struct errmsg *e)
 {
 	int rc = load(diff, binding, e);
 
@@ -55,7 +57,8 @@ static int check_before(struct diff *diff, bool create, const struct diff_bindin
 	return diff_check_empty(diff->dirfd, diff->path, e);
 }
 
-static int load_or_create(struct diff *diff, bool create, const struct diff_binding *binding, struct errmsg *e)
+static int load_or_create(struct diff *diff, bool create, const struct diff_binding *binding,
+			  struct errmsg *e)
 {
 	int rc = load(diff, binding, e);
 
@@ -73,17 +76,19 @@ static int open_generation(struct diff *diff, struct errmsg *e)
 	int rc = 0;
 
 	diff->gen_fd = sys_openat(diff->dirfd, diff->generation, O_RDONLY | O_DIRECTORY, 0);
-	diff->data_fd = diff->gen_fd < 0 ? diff->gen_fd : sys_openat(diff->gen_fd, "data", O_RDONLY | O_DIRECTORY, 0);
+	diff->data_fd = diff->gen_fd < 0
+				? diff->gen_fd
+				: sys_openat(diff->gen_fd, "data", O_RDONLY | O_DIRECTORY, 0);
 	if (diff->data_fd < 0)
 		rc = diff->data_fd;
 	if (rc < 0)
-		return errmsg_set(e, rc == -ENOENT ? -EUCLEAN : rc, "'%s/%s': %s", diff->path, diff->generation,
-				  strerror(-rc));
+		return errmsg_set(e, rc == -ENOENT ? -EUCLEAN : rc, "'%s/%s': %s", diff->path,
+				  diff->generation, strerror(-rc));
 	return journal_open(diff, e);
 }
 
-int diff_open(const char *path, bool create, const struct diff_binding *binding, const struct diff_options *options,
-	      struct errmsg *e, struct diff **ret)
+int diff_open(const char *path, bool create, const struct diff_binding *binding,
+	      const struct diff_options *options, struct errmsg *e, struct diff **ret)
 {
 	struct diff *diff = calloc(1, sizeof(*diff));
 	int rc;
@@ -158,8 +163,8 @@ static bool is_clean(const struct diff *diff)
 {
 	if (!diff->recovered)
 		return !diff->unclean;
-	return !diff_has_pending(diff) && !diff->read_only && diff->failed == 0 && !diff->journal.error &&
-	       !diff->drops.head && !diff->going.head;
+	return !diff_has_pending(diff) && !diff->read_only && diff->failed == 0 &&
+	       !diff->journal.error && !diff->drops.head && !diff->going.head;
 }
 
 void diff_close(struct diff *diff)
@@ -242,7 +247,8 @@ void diff_set_read_only(struct diff *diff)
 /* Times that a write has left are older than what is logged now. */
 static void forget_times(struct diff *diff, const struct diff_record *record)
 {
-	struct diff_file *file = record->type == DIFF_RECORD_ATTR ? diff_file_find(diff, record->id) : NULL;
+	struct diff_file *file =
+		record->type == DIFF_RECORD_ATTR ? diff_file_find(diff, record->id) : NULL;
 
 	if (!file || !file->touched)
 		return;

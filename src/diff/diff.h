@@ -1,18 +1,20 @@
 /*
- * diff/diff.h: the writable layer of one clone: file records, block states, journal, commit, recovery, lock.
+ * diff/diff.h: the writable layer of one clone: file records, block states, journal, commit,
+ * recovery, lock.
  *
- * Called by src/overlay (which owns names and attributes) on the core thread; diff_open and diff_recover
- * block and run before requests are served. What stands where on disk, and what is promised, is in
- * docs/architecture.md ("The diff") and in DIFF_FORMAT below.
+ * Called by src/overlay (which owns names and attributes) on the core thread; diff_open and
+ * diff_recover block and run before requests are served. What stands where on disk, and what is
+ * promised, is in docs/architecture.md ("The diff") and in DIFF_FORMAT below.
  *
  *	<diff>/superblock   text, checksummed: format version, uuid, binding, frozen names
- *	<diff>/lock         flock held by the one mount that may write; the pid in it is for messages
+ *	<diff>/lock         flock of the one mount that may write; pid for messages; open or clean
  *	<diff>/gen/<g>/state, journal, data/xx/<file id in 16 hex digits>   xx = (id >> 8) & 0xff
  *	<diff>/cache/ log
  *
- * Order of durability: the host write of a block has completed before its state changes in memory; a commit
- * first makes data files (and the names of new ones) durable, then appends one group to the journal and
- * makes that durable, then answers, and frees host space that became unreachable last.
+ * Order of durability: the host write of a block has completed before its state changes in memory;
+ * a commit first makes data files (and the names of new ones) durable, then appends one group to
+ * the journal and makes that durable, then answers, and frees host space that became unreachable
+ * last.
  */
 #ifndef DIFF_DIFF_H
 #define DIFF_DIFF_H
@@ -24,8 +26,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define DIFF_FORMAT 1
-#define DIFF_BLCKSZ 8192u
+#define DIFF_FORMAT	1
+#define DIFF_BLCKSZ	8192u
 #define DIFF_MAX_BLOCKS UINT32_MAX /* a file holds at most this many blocks: -EFBIG above */
 
 struct diff;
@@ -40,37 +42,47 @@ struct diff_binding {
 };
 
 struct diff_options {
-	uint64_t reserve;       /* bytes of host space kept for journal and checkpoints; below it new blocks get -ENOSPC */
-	uint64_t journal_limit; /* bytes of journal after which a commit writes a new state instead; 0: default */
+	/* Bytes of host space kept for journal and checkpoints; below it new blocks get -ENOSPC. */
+	uint64_t reserve;
+	/* Bytes of journal after which a commit writes a new state instead; 0: a default. */
+	uint64_t journal_limit;
 };
 
 /* How recovery and checkpoints reach the names, which src/overlay keeps. */
 struct diff_namespace {
-	/* Replays one record (any type but BLOCKS, SIZE and NEXT_ID). -EUCLEAN if it does not fit. */
+	/* Replays a record (any type but BLOCKS, SIZE and NEXT_ID). -EUCLEAN if it does not fit. */
 	int (*apply)(void *ctx, const struct diff_record *record);
-	/* Emits records that rebuild names and attributes from the bare chain. Stops at emit's first error and returns it. */
-	int (*dump)(void *ctx, int (*emit)(void *sink, const struct diff_record *record), void *sink);
+	/*
+	 * Emits records that rebuild names and attributes from the bare chain. Stops at emit's
+	 * first error and returns it.
+	 */
+	int (*dump)(void *ctx, int (*emit)(void *sink, const struct diff_record *record),
+		    void *sink);
 	/* After replay: true if the file has a name. */
 	bool (*is_named)(void *ctx, uint64_t id);
-	/* Size in bytes of a file as the chain has it (0 for new files): how a file record starts. */
+	/* Bytes of a file as the chain has it (0 for new files): how a file record starts. */
 	uint64_t (*base_size)(void *ctx, uint64_t id);
 	void *ctx;
 };
 
-/* Reads only the superblock, takes no lock: what a diff is bound to, as text for the user ("key = value" lines, malloc'ed). */
+/*
+ * Reads only the superblock, takes no lock: what a diff is bound to, as text for the user ("key =
+ * value" lines, malloc'ed).
+ */
 int diff_describe(const char *path, struct errmsg *e, char **ret_text);
 
 /*
- * Opens the diff, making it if the directory is missing or empty (create). Takes the lock (-EBUSY names the
- * pid), checks format version and binding. Blocks. A new diff is durable when this returns.
+ * Opens the diff, making it if the directory is missing or empty (create). Takes the lock (-EBUSY
+ * names the pid), checks format version and binding. Blocks. A new diff is durable when this
+ * returns.
  */
-int diff_open(const char *path, bool create, const struct diff_binding *binding, const struct diff_options *options,
-	      struct errmsg *e, struct diff **ret);
+int diff_open(const char *path, bool create, const struct diff_binding *binding,
+	      const struct diff_options *options, struct errmsg *e, struct diff **ret);
 
 /*
  * Loads the state, replays the journal, removes data files that no record names, makes durable what
- * survived, writes a new state if anything was replayed or removed. A diff that was left clean stays byte for
- * byte as it was. Blocks. ns must stay valid until diff_close.
+ * survived, writes a new state if anything was replayed or removed. A diff that was left clean
+ * stays byte for byte as it was. Blocks. ns must stay valid until diff_close.
  */
 int diff_recover(struct diff *diff, const struct diff_namespace *ns, struct errmsg *e);
 /* One line for the log and the user about what recovery did, or "". */
@@ -80,11 +92,15 @@ const char *diff_recovery_note(const struct diff *diff);
 int diff_start(struct diff *diff, struct io_engine *io, struct vfd_cache *vfds);
 
 /*
- * Before diff_close, when idle and nothing is pending: writes a new state if the journal holds anything, so that the
- * next mount has nothing to replay and writes nothing. Blocks. An error costs nothing but that.
+ * Before diff_close, when idle and nothing is pending: writes a new state if the journal holds
+ * anything, so that the next mount has nothing to replay and writes nothing. Blocks. An error costs
+ * nothing but that.
  */
 int diff_checkpoint(struct diff *diff);
-/* Everything synced and nothing in flight (see diff_sync, diff_is_idle). Drops the lock. NULL is fine. */
+/*
+ * Everything synced and nothing in flight (see diff_sync, diff_is_idle). Drops the lock. NULL is
+ * fine.
+ */
 void diff_close(struct diff *diff);
 bool diff_is_idle(const struct diff *diff);
 
@@ -103,57 +119,72 @@ struct diff_room_wait {
 };
 
 /*
- * Appends the records to what the next commit writes, all of them in one group, in this order. The caller changes its own
- * state after success. -EAGAIN: nothing was done, call diff_wait_room and try again later; -ENOSPC, -EROFS,
- * -ENOMEM: nothing was done.
+ * Appends the records to what the next commit writes, all of them in one group, in this order. The
+ * caller changes its own state after success. -EAGAIN: nothing was done, call diff_wait_room and
+ * try again later; -ENOSPC, -EROFS, -ENOMEM: nothing was done.
  */
 int diff_log(struct diff *diff, const struct diff_record *records, unsigned count);
 void diff_wait_room(struct diff *diff, struct diff_room_wait *wait);
 
 /* ---- file records ---- */
 
-struct diff_file *diff_file_find(struct diff *diff, uint64_t id); /* NULL if the diff knows nothing of it */
-/* Finds or makes the record; a new one has this size and takes its blocks from below up to it. In memory only. */
+/* NULL if the diff knows nothing of it. */
+struct diff_file *diff_file_find(struct diff *diff, uint64_t id);
+/*
+ * Finds or makes the record; a new one has this size and takes its blocks from below up to it. In
+ * memory only.
+ */
 int diff_file_get(struct diff *diff, uint64_t id, uint64_t base_size, struct diff_file **ret);
 /*
- * The last name and the last user are gone and nothing is in flight: frees the record; host space goes after
- * the commit that makes it unreachable.
+ * The last name and the last user are gone and nothing is in flight: frees the record; host space
+ * goes after the commit that makes it unreachable.
  */
 void diff_file_drop(struct diff *diff, struct diff_file *file);
 
 uint64_t diff_file_id(const struct diff_file *file);
-uint64_t diff_file_size(const struct diff_file *file);        /* bytes */
-uint32_t diff_file_base_limit(const struct diff_file *file);  /* blocks at or above it never come from below */
+uint64_t diff_file_size(const struct diff_file *file); /* bytes */
+/* Blocks at or above it never come from below. */
+uint32_t diff_file_base_limit(const struct diff_file *file);
 /* State of block; *ret_count: how many blocks from it on, at most max, share it. */
-enum block_state diff_file_run(const struct diff_file *file, uint32_t block, uint32_t max, uint32_t *ret_count);
-/* The data file, for reading blocks in state DATA at their own offsets; NULL if none was written. */
+enum block_state diff_file_run(const struct diff_file *file, uint32_t block, uint32_t max,
+			       uint32_t *ret_count);
+/*
+ * The data file, for reading blocks in state DATA at their own offsets; NULL if none was written.
+ */
 struct vfd *diff_file_vfd(struct diff_file *file);
 int diff_file_error(const struct diff_file *file); /* 0, or the -errno every later fsync answers */
-/* The file's modification time changed with a write; recorded with the next group that concerns it. */
+/*
+ * The file's modification time changed with a write; recorded with the next group that concerns it.
+ */
 void diff_file_touch(struct diff_file *file, const struct diff_attr *attr);
 
 /*
- * Logs DIFF_RECORD_SIZE and applies it. Shrinking makes blocks at or above the new size absent and lowers the base limit.
- * What a shrink left behind the size inside its last block is the caller's to overwrite before it extends.
- * Errors as diff_log.
+ * Logs DIFF_RECORD_SIZE and applies it. Shrinking makes blocks at or above the new size absent and
+ * lowers the base limit. What a shrink left behind the size inside its last block is the caller's
+ * to overwrite before it extends. Errors as diff_log.
  */
 int diff_truncate(struct diff *diff, struct diff_file *file, uint64_t size);
 
-/* Blocks [first, first + count) become ZERO. In memory, durable with the file's next commit. Errors as diff_log. */
+/*
+ * Blocks [first, first + count) become ZERO. In memory, durable with the file's next commit. Errors
+ * as diff_log.
+ */
 int diff_zero(struct diff *diff, struct diff_file *file, uint32_t first, uint32_t count);
 
 /*
- * Writes iov to the data file at byte off. off and off + len are multiples of DIFF_BLCKSZ except where the block
- * they fall into is DATA already. Touched blocks become DATA and the size at least `size` when the host write has completed, then
- * done is called. Errors in op->result: 0, or -ENOSPC, -EDQUOT, -EIO, -EROFS; nothing changed then. May wait
- * for room in the journal by itself.
+ * Writes iov to the data file at byte off. off and off + len are multiples of DIFF_BLCKSZ except
+ * where the block they fall into is DATA already. Touched blocks become DATA and the size at least
+ * `size` when the host write has completed, then done is called. Errors in op->result: 0, or
+ * -ENOSPC, -EDQUOT, -EIO, -EROFS, or the file's own; nothing changed then. May wait for room in
+ * the journal by itself. done may be called before diff_write returns; so it is with diff_allocate
+ * and diff_sync.
  */
 struct diff_write {
 	struct diff_file *file;
 	struct iovec *iov;
 	unsigned iovcnt;
 	uint64_t off, len; /* bytes; len is the sum of iov */
-	uint64_t size;     /* file size at least this afterwards */
+	uint64_t size;	   /* file size at least this afterwards */
 	void (*done)(struct diff_write *op);
 	int result;
 
@@ -166,7 +197,10 @@ struct diff_write {
 };
 void diff_write(struct diff *diff, struct diff_write *op);
 
-/* Allocates host space for bytes [off, off+len) of the data file (never a sparse success) and reserves journal bytes. States stay. */
+/*
+ * Allocates host space for bytes [off, off+len) of the data file (never a sparse success) and
+ * reserves journal bytes. States stay.
+ */
 struct diff_allocate {
 	struct diff_file *file;
 	uint64_t off, len;
@@ -189,19 +223,22 @@ struct diff_file_wait { /* the diff's own */
 /* Fill file and done, keep until done. */
 struct diff_sync {
 	struct diff_file *file; /* NULL with all unset: names only (fsyncdir) */
-	bool all;               /* every dirty file: the timer, unmount */
+	bool all;		/* every dirty file: the timer, unmount */
 	void (*done)(struct diff_sync *op);
 	int result;
 
 	struct diff *diff;
-	struct diff_sync *next;      /* waits for a commit */
+	struct diff_sync *next;	    /* waits for a commit */
 	struct diff_file_wait wait; /* waits for an fdatasync of the file */
 	unsigned parts;
 	bool ahead;
 };
 /*
- * All names so far and, of the file, everything written before the call are durable when done is called with
- * result 0. Nothing to record: one fdatasync of the data file, no journal write.
+ * All names so far and, of the file, everything written before the call are durable when done is
+ * called with result 0. Nothing to record: one fdatasync of the data file, no journal write.
+ *
+ * A failed fdatasync fails the file: its errno is the result of every later sync of it. ENOSPC and
+ * EDQUOT of the journal fail the syncs that wait for it, and the next one tries again.
  */
 void diff_sync(struct diff *diff, struct diff_sync *op);
 
@@ -217,15 +254,16 @@ struct diff_stats {
 void diff_get_stats(const struct diff *diff, struct diff_stats *ret);
 
 /*
- * Deliberate protocol defects for the tests that must find them; 0 in every build but the tests' own.
+ * Deliberate protocol defects for the tests that must find them; 0 in every build but the tests'
+ * own.
  */
 enum diff_defect {
 	DIFF_DEFECT_NONE,
 	DIFF_DEFECT_JOURNAL_BEFORE_DATA, /* the group is written before the data is synced */
-	DIFF_DEFECT_NO_JOURNAL_SYNC,     /* answers before the journal is durable */
-	DIFF_DEFECT_NO_DIR_SYNC,         /* names of new data files are not made durable */
-	DIFF_DEFECT_FREE_BEFORE_COMMIT,  /* host space is freed before the commit */
-	DIFF_DEFECT_KEEP_BASE_LIMIT,     /* a truncation does not lower the base limit */
+	DIFF_DEFECT_NO_JOURNAL_SYNC,	 /* answers before the journal is durable */
+	DIFF_DEFECT_NO_DIR_SYNC,	 /* names of new data files are not made durable */
+	DIFF_DEFECT_FREE_BEFORE_COMMIT,	 /* host space is freed before the commit */
+	DIFF_DEFECT_KEEP_BASE_LIMIT,	 /* a truncation does not lower the base limit */
 };
 extern enum diff_defect diff_test_defect;
 

@@ -1,10 +1,11 @@
 /*
- * File records: the table of them, what others ask of them, truncation and zeros, replay, and what the next commit
- * has to say about each.
+ * File records: the table of them, what others ask of them, truncation and zeros, replay, and what
+ * the next commit has to say about each.
  *
- * `map` is the file as it reads now; `changed` holds, of the same states, those that no group tells of yet. Blocks become
- * ABSENT by SIZE records only, and these stand before all BLOCKS records in their group, so `changed` never needs that state.
- * For each file with something to say, journal bytes for exactly that record are set aside (file_update_room).
+ * `map` is the file as it reads now; `changed` holds, of the same states, those that no group tells
+ * of yet. Blocks become ABSENT by SIZE records only, and these stand before all BLOCKS records in
+ * their group, so `changed` never needs that state. For each file with something to say, journal
+ * bytes for exactly that record are set aside (file_update_room).
  */
 #include <assert.h>
 #include <errno.h>
@@ -24,7 +25,8 @@ uint32_t blocks_of(uint64_t size)
 
 void file_path(uint64_t id, char ret[DIFF_PATH_SIZE])
 {
-	(void)snprintf(ret, DIFF_PATH_SIZE, "%02x/%016llx", (unsigned)(id >> 8) & 0xff, (unsigned long long)id);
+	(void)snprintf(ret, DIFF_PATH_SIZE, "%02x/%016llx", (unsigned)(id >> 8) & 0xff,
+		       (unsigned long long)id);
 }
 
 /* ---- lists ---- */
@@ -139,7 +141,10 @@ bool file_has_data(const struct diff_file *file)
 	return file->has_data || (file->vfd && vfd_is_created(file->vfd));
 }
 
-/* Until a commit has said that the file is gone, a mount may find what an earlier one said of its blocks. */
+/*
+ * Until a commit has said that the file is gone, a mount may find what an earlier one said of its
+ * blocks.
+ */
 void diff_file_drop(struct diff *diff, struct diff_file *file)
 {
 	bool names_wait = diff->names.len > 0 || diff->journal.error; /* with an error: for ever */
@@ -153,7 +158,8 @@ void diff_file_drop(struct diff *diff, struct diff_file *file)
 	diff->failed -= file->error != 0;
 	file->dropped = true;
 	file->freed = file->freed_ready = (struct range){0};
-	if (file_has_data(file) && file->claimed && !early && (names_wait || diff->commit.running)) {
+	if (file_has_data(file) && file->claimed && !early &&
+	    (names_wait || diff->commit.running)) {
 		list_push(names_wait ? &diff->drops : &diff->commit.drops, file);
 		return;
 	}
@@ -359,7 +365,8 @@ int diff_zero(struct diff *diff, struct diff_file *file, uint32_t first, uint32_
 static int replay_blocks(struct diff_file *file, const struct diff_record *r)
 {
 	for (uint32_t i = 0; i < r->run_count; i++) {
-		int rc = blockmap_set(&file->map, r->runs[i].first, r->runs[i].count, r->runs[i].state);
+		int rc = blockmap_set(&file->map, r->runs[i].first, r->runs[i].count,
+				      r->runs[i].state);
 
 		if (rc < 0)
 			return rc;
@@ -376,7 +383,8 @@ int file_replay(struct diff *diff, const struct diff_record *record)
 	int rc = 0;
 
 	if (!file)
-		rc = diff_file_get(diff, record->id, diff->ns->base_size(diff->ns->ctx, record->id), &file);
+		rc = diff_file_get(diff, record->id, diff->ns->base_size(diff->ns->ctx, record->id),
+				   &file);
 	if (rc < 0)
 		return rc;
 	if (record->base_limit > file->base_limit)

@@ -1,13 +1,15 @@
 /*
- * <diff>/lock: flock keeps other mounts out; it goes with the descriptor, so a stale one cannot exist. The text
+ * <diff>/lock: flock keeps other mounts out; it goes with the descriptor, so a stale one cannot
+ * exist. The text
  *
  *	pgoverlay lock
  *	pid = 1234567890
  *	state = open
  *
- * has always the same length and is overwritten in place, which a full disk does not prevent. The pid is for the
- * message of who finds the lock held. "open" is durable before the diff is changed, so "clean" can be trusted: all is
- * on disk, and there is no data file that nobody knows. "open" left behind tells recovery to look for both.
+ * has always the same length and is overwritten in place, which a full disk does not prevent. The
+ * pid is for the message of who finds the lock held. "open" is durable before the diff is changed,
+ * so "clean" can be trusted: all is on disk, and there is no data file that nobody knows. "open"
+ * left behind tells recovery to look for both.
  */
 #include "diff/diff.h"
 
@@ -27,7 +29,8 @@
 
 static void make_text(char text[TEXT_SIZE + 1], const char *state)
 {
-	(void)snprintf(text, TEXT_SIZE + 1, MAGIC "pid = %-10d\nstate = %-5s\n", (int)getpid(), state);
+	(void)snprintf(text, TEXT_SIZE + 1, MAGIC "pid = %-10d\nstate = %-5s\n", (int)getpid(),
+		       state);
 }
 
 static bool text_is(const char *text, const char *state)
@@ -45,8 +48,12 @@ static int held(int fd, const char *path, struct errmsg *e)
 
 	(void)sys_pread_full(fd, text, TEXT_SIZE, 0);
 	if (sscanf(text, MAGIC "pid = %d", &pid) == 1)
-		return errmsg_set(e, -EBUSY, "diff '%s' is in use: process %d has it mounted; unmount that first", path, pid);
-	return errmsg_set(e, -EBUSY, "diff '%s' is in use by another mount; unmount that first", path);
+		return errmsg_set(
+			e, -EBUSY,
+			"diff '%s' is in use: process %d has it mounted; unmount that first", path,
+			pid);
+	return errmsg_set(e, -EBUSY, "diff '%s' is in use by another mount; unmount that first",
+			  path);
 }
 
 static int lock(int fd, const char *path, struct errmsg *e)
@@ -56,8 +63,10 @@ static int lock(int fd, const char *path, struct errmsg *e)
 	if (rc == -EWOULDBLOCK)
 		return held(fd, path, e);
 	if (rc == -ENOTSUP || rc == -ENOSYS || rc == -ENOLCK)
-		return errmsg_set(e, -ENOTSUP, "diff '%s' lies on a filesystem without flock: %s; choose another place", path,
-				  strerror(-rc));
+		return errmsg_set(
+			e, -ENOTSUP,
+			"diff '%s' lies on a filesystem without flock: %s; choose another place",
+			path, strerror(-rc));
 	return rc < 0 ? errmsg_set(e, rc, "'%s/lock': %s", path, strerror(-rc)) : 0;
 }
 
@@ -101,7 +110,8 @@ bool lock_is_ours(int dirfd)
 		return false;
 	n = sys_pread_full(fd, text, TEXT_SIZE, 0);
 	(void)sys_close(fd);
-	return n >= 0 && (memcmp(text, nothing, TEXT_SIZE) == 0 || strncmp(text, MAGIC, strlen(MAGIC)) == 0);
+	return n >= 0 &&
+	       (memcmp(text, nothing, TEXT_SIZE) == 0 || strncmp(text, MAGIC, strlen(MAGIC)) == 0);
 }
 
 void lock_mark_clean(int fd)

@@ -15,10 +15,10 @@
  *	attr	u32 mode, u32 uid, u32 gid, s64 atime, s64 mtime, s64 ctime
  *	run	u32 first, u32 count, u8 state
  *
- * There is exactly one encoding of a record: sizes fit to the byte, runs ascend, do not touch when they have the
- * same state, and are never ABSENT (only SIZE takes blocks away). Decoding refuses everything else, so that a
- * flipped bit that a checksum missed is not taken for a command. Encoding refuses the same with -EINVAL: what
- * is written can be read.
+ * There is exactly one encoding of a record: sizes fit to the byte, runs ascend, do not touch when
+ * they have the same state, and are never ABSENT (only SIZE takes blocks away). Decoding refuses
+ * everything else, so that a flipped bit that a checksum missed is not taken for a command.
+ * Encoding refuses the same with -EINVAL: what is written can be read.
  */
 #include "diff/record.h"
 
@@ -32,8 +32,8 @@
 #include "diff/diff.h"
 #include "diff/diff_internal.h"
 
-#define HEADER_SIZE 8u
-#define ATTR_SIZE 36u
+#define HEADER_SIZE    8u
+#define ATTR_SIZE      36u
 #define SIZE_MAX_BYTES ((uint64_t)DIFF_MAX_BLOCKS * DIFF_BLCKSZ)
 
 void diff_buffer_free(struct diff_buffer *buffer)
@@ -276,7 +276,9 @@ static int get_runs(const uint8_t *p, struct diff_record *r, struct diff_run **r
 	return 0;
 }
 
-/* Fields of fixed size and lengths; `size` bytes from p on are there. False if not even these fit. */
+/*
+ * Fields of fixed size and lengths; `size` bytes from p on are there. False if not even these fit.
+ */
 static bool get_fixed(const uint8_t *p, size_t size, struct diff_record *r)
 {
 	if (size < diff_record_encoded_size(r))

@@ -3,11 +3,12 @@
  *
  *	state, then the groups of the journal, into memory
  *	records of files without a name are dropped
- *	data files are looked for, unless the diff was left clean; one that is missing or too short for the blocks
- *	that are claimed of it is damage
+ *	data files are looked for, unless the diff was left clean; one that is missing or too
+ *	short for the blocks that are claimed of it is damage
  *	what survived is made durable: after a kill it may be in the page cache only
  *	if anything was replayed or is to be removed: a new state, durable
- *	only then data files that no named record has are removed, because until then an older truth on disk may name them
+ *	only then data files that no named record has are removed, because until then an older
+ *	truth on disk may name them
  *
  * When nothing is to be done, nothing is written.
  */
@@ -72,9 +73,11 @@ int recover_apply(struct diff *diff, const uint8_t *data, size_t len, struct err
 		if (rc == -ENOMEM)
 			return errmsg_set(e, rc, "diff '%s': out of memory", diff->path);
 		if (rc < 0)
-			return errmsg_set(e, rc, "'%s/%s/%s' is damaged: the record at byte %zu of %zu does not fit",
-					  diff->path, diff->generation, diff->loading_state ? "state" : "journal", pos,
-					  len);
+			return errmsg_set(
+				e, rc,
+				"'%s/%s/%s' is damaged: the record at byte %zu of %zu does not fit",
+				diff->path, diff->generation,
+				diff->loading_state ? "state" : "journal", pos, len);
 		pos += (size_t)n;
 	}
 	return 0;
@@ -97,7 +100,8 @@ static int load_state(struct diff *diff, struct errmsg *e)
 
 /* ---- files ---- */
 
-static int for_each_file(struct diff *diff, int (*fn)(struct diff_file *file, struct errmsg *e), struct errmsg *e)
+static int for_each_file(struct diff *diff, int (*fn)(struct diff_file *file, struct errmsg *e),
+			 struct errmsg *e)
 {
 	int rc = 0;
 
@@ -170,8 +174,8 @@ static int scan_data(struct diff *diff, struct scan *scan, struct errmsg *e)
 		(void)snprintf(name, sizeof(name), "%02x", scan->dir);
 		rc = sys_readdir(diff->data_fd, name, scan_name, scan);
 		if (rc < 0)
-			return errmsg_set(e, rc == -ENOENT ? -EUCLEAN : rc, "'%s/%s/data/%s': %s", diff->path,
-					  diff->generation, name, strerror(-rc));
+			return errmsg_set(e, rc == -ENOENT ? -EUCLEAN : rc, "'%s/%s/data/%s': %s",
+					  diff->path, diff->generation, name, strerror(-rc));
 	}
 	return 0;
 }
@@ -187,7 +191,10 @@ static uint32_t data_end(const struct diff_file *file)
 	return end;
 }
 
-/* After a clean end there is nothing to be found; whether what must be there is there is looked at anyway. */
+/*
+ * After a clean end there is nothing to be found; whether what must be there is there is looked at
+ * anyway.
+ */
 static int expect_data(struct diff_file *file, struct errmsg *e)
 {
 	file->has_data = true;
@@ -207,11 +214,17 @@ static int check_data(struct diff_file *file, struct errmsg *e)
 	if (file->has_data)
 		rc = sys_fstatat(diff->data_fd, path, &st, AT_SYMLINK_NOFOLLOW);
 	if (!file->has_data || rc == -ENOENT)
-		return errmsg_set(e, -EUCLEAN, "diff '%s' is damaged: the data file '%s' is missing", diff->path, path);
+		return errmsg_set(e, -EUCLEAN,
+				  "diff '%s' is damaged: the data file '%s' is missing", diff->path,
+				  path);
 	if (rc < 0)
-		return errmsg_set(e, rc, "'%s/%s/data/%s': %s", diff->path, diff->generation, path, strerror(-rc));
-	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size <= (uint64_t)(data_end(file) - 1) * DIFF_BLCKSZ)
-		return errmsg_set(e, -EUCLEAN, "diff '%s' is damaged: the data file '%s' is too short", diff->path, path);
+		return errmsg_set(e, rc, "'%s/%s/data/%s': %s", diff->path, diff->generation, path,
+				  strerror(-rc));
+	if (!S_ISREG(st.st_mode) ||
+	    (uint64_t)st.st_size <= (uint64_t)(data_end(file) - 1) * DIFF_BLCKSZ)
+		return errmsg_set(e, -EUCLEAN,
+				  "diff '%s' is damaged: the data file '%s' is too short",
+				  diff->path, path);
 	file->name_durable = true;
 	return 0;
 }
@@ -231,7 +244,9 @@ static int sync_data_file(struct diff_file *file, struct errmsg *e)
 	rc = fd < 0 ? fd : sys_fdatasync(fd);
 	if (fd >= 0)
 		(void)sys_close(fd);
-	return rc < 0 ? errmsg_set(e, rc, "'%s/%s/data/%s': %s", diff->path, diff->generation, path, strerror(-rc)) : 0;
+	return rc < 0 ? errmsg_set(e, rc, "'%s/%s/data/%s': %s", diff->path, diff->generation, path,
+				   strerror(-rc))
+		      : 0;
 }
 
 static int sync_dirs(struct diff *diff, const bool wanted[DIFF_DATA_DIRS], struct errmsg *e)
@@ -249,8 +264,8 @@ static int sync_dirs(struct diff *diff, const bool wanted[DIFF_DATA_DIRS], struc
 		if (fd >= 0)
 			(void)sys_close(fd);
 		if (rc < 0)
-			return errmsg_set(e, rc, "'%s/%s/data/%s': %s", diff->path, diff->generation, name,
-					  strerror(-rc));
+			return errmsg_set(e, rc, "'%s/%s/data/%s': %s", diff->path,
+					  diff->generation, name, strerror(-rc));
 	}
 	return 0;
 }
@@ -265,8 +280,8 @@ static int remove_strays(struct diff *diff, const struct scan *scan, struct errm
 		file_path(scan->strays[i], path);
 		rc = sys_unlinkat(diff->data_fd, path, 0);
 		if (rc < 0 && rc != -ENOENT)
-			return errmsg_set(e, rc, "cannot remove '%s/%s/data/%s': %s", diff->path, diff->generation, path,
-					  strerror(-rc));
+			return errmsg_set(e, rc, "cannot remove '%s/%s/data/%s': %s", diff->path,
+					  diff->generation, path, strerror(-rc));
 	}
 	return sync_dirs(diff, scan->dirty, e);
 }
@@ -275,7 +290,9 @@ static int write_state(struct diff *diff, struct errmsg *e)
 {
 	int rc = diff_write_state(diff);
 
-	return rc < 0 ? errmsg_set(e, rc, "cannot write '%s/%s/state': %s", diff->path, diff->generation, strerror(-rc)) : 0;
+	return rc < 0 ? errmsg_set(e, rc, "cannot write '%s/%s/state': %s", diff->path,
+				   diff->generation, strerror(-rc))
+		      : 0;
 }
 
 static int make_durable(struct diff *diff, const struct scan *scan, struct errmsg *e)
@@ -289,7 +306,8 @@ static void write_note(struct diff *diff, int64_t groups, size_t strays)
 {
 	if (groups > 0 || strays > 0)
 		(void)snprintf(diff->note, sizeof(diff->note),
-			       "recovered the diff: replayed %lld commits, removed %zu files that no commit had reached",
+			       "recovered the diff: replayed %lld commits, removed %zu files that "
+			       "no commit had reached",
 			       (long long)groups, strays);
 }
 

@@ -1,10 +1,12 @@
 /*
- * Host space: whether there is enough of it for new blocks, and giving back what nothing can reach any more.
+ * Host space: whether there is enough of it for new blocks, and giving back what nothing can reach
+ * any more.
  *
- * Blocks that stop being DATA are remembered as one range a file, and pass through three stages: `freed` until a
- * commit takes the change, `freed_commit` until that is durable, then `freed_ready`. Holes are punched from there, run by
- * run, for what is not DATA by now. Not while a newer change waits: a commit in between may have claimed the same blocks
- * once more, so they are left to the newer one. And not while host writes into blocks that are not DATA yet are in flight;
+ * Blocks that stop being DATA are remembered as one range a file, and pass through three stages:
+ * `freed` until a commit takes the change, `freed_commit` until that is durable, then
+ * `freed_ready`. Holes are punched from there, run by run, for what is not DATA by now. Not while a
+ * newer change waits: a commit in between may have claimed the same blocks once more, so they are
+ * left to the newer one. And not while host writes into blocks that are not DATA yet are in flight;
  * those in turn wait while a hole is being punched.
  */
 #include <errno.h>
@@ -48,7 +50,8 @@ void range_add(struct range *range, uint32_t from, uint32_t to)
 
 void range_cut(struct range *range, uint32_t from, uint32_t to)
 {
-	struct range low = {range->from, MIN(range->to, from)}, high = {MAX(range->from, to), range->to};
+	struct range low = {range->from, MIN(range->to, from)},
+		     high = {MAX(range->from, to), range->to};
 	uint32_t low_len = range_is_empty(&low) ? 0 : low.to - low.from;
 	uint32_t high_len = range_is_empty(&high) ? 0 : high.to - high.from;
 
@@ -92,8 +95,8 @@ int space_check(struct diff *diff, uint64_t len)
 	if (diff->options.reserve == 0)
 		return 0;
 	now = time_ns();
-	if (diff->space_time == 0 || now - diff->space_time > ASK_NS || diff->space_claimed > ASK_BYTES ||
-	    !is_enough(diff, len)) {
+	if (diff->space_time == 0 || now - diff->space_time > ASK_NS ||
+	    diff->space_claimed > ASK_BYTES || !is_enough(diff, len)) {
 		rc = ask(diff, now);
 		if (rc < 0)
 			return rc;
@@ -153,7 +156,8 @@ void space_punch(struct diff_file *file)
 	struct range *ready = &file->freed_ready;
 	bool defect = diff_test_defect == DIFF_DEFECT_FREE_BEFORE_COMMIT;
 
-	if (file->dropped || file->punching || file->claims > 0 || range_is_empty(ready) || file->error)
+	if (file->dropped || file->punching || file->claims > 0 || range_is_empty(ready) ||
+	    file->error)
 		return;
 	if (!defect && !range_is_empty(&file->freed)) {
 		range_move(&file->freed, ready);

@@ -1,5 +1,6 @@
 /*
- * gen/<g>/state, format 1, little-endian: everything that a mount must know before it reads the journal.
+ * gen/<g>/state, format 1, little-endian: everything that a mount must know before it reads the
+ * journal.
  *
  *	0	char[8]	"pgovstat"
  *	8	u32	version, 1
@@ -7,11 +8,12 @@
  *	16	u64	sequence of the first group of the journal that goes on from here
  *	24	u64	bytes of records
  *	32	u64	number of records
- *	40		records (record.c): NEXT_ID, names and attributes, BLOCKS of each file that has some
+ *	40		records (record.c): NEXT_ID, names and attributes, BLOCKS of files that differ
  *
- * It is replaced as a whole: written beside, fsynced, renamed, directory fsynced. From the rename on, a mount may find
- * the new one, and with it ignores what the journal holds up to then; so when the rest fails nothing can be appended to
- * the journal any more without the risk that it is never read (*renamed).
+ * It is replaced as a whole: written beside, fsynced, renamed, directory fsynced. From the rename
+ * on, a mount may find the new one, and with it ignores what the journal holds up to then; so when
+ * the rest fails nothing can be appended to the journal any more without the risk that it is never
+ * read (*renamed).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -113,7 +115,8 @@ int state_encode(struct diff *diff, uint64_t sequence, struct diff_buffer *ret)
 
 static int write_temp(int gen_fd, const struct diff_buffer *state)
 {
-	int fd = sys_openat(gen_fd, NAME_TEMP, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600), rc, rc_close;
+	int fd = sys_openat(gen_fd, NAME_TEMP, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600), rc,
+	    rc_close;
 
 	if (fd < 0)
 		return fd;
@@ -130,7 +133,8 @@ int state_write(const struct diff *diff, const struct diff_buffer *state, bool *
 
 	*renamed = false;
 	if (rc < 0) {
-		(void)sys_unlinkat(diff->gen_fd, NAME_TEMP, 0); /* its space may be what others wait for */
+		(void)sys_unlinkat(diff->gen_fd, NAME_TEMP,
+				   0); /* its space may be what others wait for */
 		return rc;
 	}
 	rc = sys_renameat(diff->gen_fd, NAME_TEMP, diff->gen_fd, NAME);
@@ -140,7 +144,8 @@ int state_write(const struct diff *diff, const struct diff_buffer *state, bool *
 
 static int damaged(const struct diff *diff, struct errmsg *e, const char *why)
 {
-	return errmsg_set(e, -EUCLEAN, "'%s/%s/" NAME "' is damaged: %s", diff->path, diff->generation, why);
+	return errmsg_set(e, -EUCLEAN, "'%s/%s/" NAME "' is damaged: %s", diff->path,
+			  diff->generation, why);
 }
 
 int state_load(struct diff *diff, struct errmsg *e, char **ret_data, const uint8_t **ret_records,
@@ -154,7 +159,8 @@ int state_load(struct diff *diff, struct errmsg *e, char **ret_data, const uint8
 	if (rc == -ENOENT)
 		return damaged(diff, e, "it is missing");
 	if (rc < 0)
-		return errmsg_set(e, rc, "'%s/%s/" NAME "': %s", diff->path, diff->generation, strerror(-rc));
+		return errmsg_set(e, rc, "'%s/%s/" NAME "': %s", diff->path, diff->generation,
+				  strerror(-rc));
 	header = (const uint8_t *)data;
 	if (len < HEADER_SIZE || memcmp(header, MAGIC, 8) != 0)
 		return damaged(diff, e, "it does not begin as a state");

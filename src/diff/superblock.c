@@ -9,9 +9,9 @@
  *	content = 32 hex digits, the hash of the chain's content
  *	crc32c = 8 hex digits, of all bytes before this line
  *
- * A control character or '%' in a value is written as %xx. The number of the format is looked at before anything
- * else, so that a newer format is refused by its number even if all the rest has changed. A key that format 1 does
- * not have is damage.
+ * A control character or '%' in a value is written as %xx. The number of the format is looked at
+ * before anything else, so that a newer format is refused by its number even if all the rest has
+ * changed. A key that format 1 does not have is damage.
  */
 #include "diff/diff.h"
 
@@ -93,20 +93,26 @@ static int verify(char *text, size_t len, const char *path, struct errmsg *e)
 	unsigned long format;
 
 	if (sscanf(text, "format = %lu\n", &format) != 1)
-		return errmsg_set(e, -EUCLEAN, "'%s/" NAME "' is damaged: it does not begin with a format number", path);
+		return errmsg_set(
+			e, -EUCLEAN,
+			"'%s/" NAME "' is damaged: it does not begin with a format number", path);
 	if (format > DIFF_FORMAT)
 		return errmsg_set(e, -ENOTSUP,
-				  "diff '%s' has format %lu: this version of pgoverlay knows formats up to %d; use a newer one", path,
-				  format, DIFF_FORMAT);
+				  "diff '%s' has format %lu: this version of pgoverlay knows "
+				  "formats up to %d; use a newer one",
+				  path, format, DIFF_FORMAT);
 	if (format == 0 || strlen(text) != len)
 		return errmsg_set(e, -EUCLEAN, "'%s/" NAME "' is damaged", path);
 	crc = strstr(text, "\n" CRC_LINE);
 	if (!crc)
-		return errmsg_set(e, -EUCLEAN, "'%s/" NAME "' is damaged: its checksum is missing", path);
+		return errmsg_set(e, -EUCLEAN, "'%s/" NAME "' is damaged: its checksum is missing",
+				  path);
 	crc++;
-	(void)snprintf(line, sizeof(line), CRC_LINE "%08x\n", crc32c(0, text, (size_t)(crc - text)));
+	(void)snprintf(line, sizeof(line), CRC_LINE "%08x\n",
+		       crc32c(0, text, (size_t)(crc - text)));
 	if (strcmp(crc, line) != 0)
-		return errmsg_set(e, -EUCLEAN, "'%s/" NAME "' is damaged: its checksum does not match", path);
+		return errmsg_set(e, -EUCLEAN,
+				  "'%s/" NAME "' is damaged: its checksum does not match", path);
 	*crc = '\0';
 	return 0;
 }
@@ -128,7 +134,10 @@ static int load_text(int dirfd, const char *path, struct errmsg *e, char **ret)
 	return 0;
 }
 
-/* The next line's key and its value, decoded in place. False at the end or where the line has no " = ". */
+/*
+ * The next line's key and its value, decoded in place. False at the end or where the line has no "
+ * = ".
+ */
 static bool next_line(char **pos, char **ret_key, char **ret_value)
 {
 	char *line = *pos, *end = strchr(line, '\n'), *eq, *out;
@@ -182,7 +191,8 @@ struct reader {
 static int differs(struct reader *r, const char *what, const char *is, const char *wanted)
 {
 	return errmsg_set(r->e, -EINVAL,
-			  "diff '%s' belongs to another chain: its %s is '%s', not '%s'; use the chain it was made on, or another diff",
+			  "diff '%s' belongs to another chain: its %s is '%s', not '%s'; use the "
+			  "chain it was made on, or another diff",
 			  r->path, what, is, wanted);
 }
 
@@ -205,10 +215,12 @@ static int read_content(struct reader *r, const char *value)
 		return -EUCLEAN;
 	r->has_content = true;
 	if (r->backups < r->binding->backup_count)
-		return differs(r, "chain shorter and the next backup", "none", r->binding->backups[r->backups]);
+		return differs(r, "chain shorter and the next backup", "none",
+			       r->binding->backups[r->backups]);
 	if (memcmp(hash, r->binding->content_hash, sizeof(hash)) != 0)
 		return errmsg_set(r->e, -EINVAL,
-				  "diff '%s' was made on other content: a backup of its chain was changed, merged or validated anew since; "
+				  "diff '%s' was made on other content: a backup of its chain was "
+				  "changed, merged or validated anew since; "
 				  "the diff cannot be used with it",
 				  r->path);
 	return 0;
@@ -229,9 +241,13 @@ static int read_line(struct reader *r, const char *key, const char *value)
 		return r->sb.generation ? 0 : -ENOMEM;
 	}
 	if (strcmp(key, "kind") == 0)
-		return strcmp(value, r->binding->kind) == 0 ? 0 : differs(r, key, value, r->binding->kind);
+		return strcmp(value, r->binding->kind) == 0
+			       ? 0
+			       : differs(r, key, value, r->binding->kind);
 	if (strcmp(key, "instance") == 0)
-		return strcmp(value, r->binding->instance) == 0 ? 0 : differs(r, key, value, r->binding->instance);
+		return strcmp(value, r->binding->instance) == 0
+			       ? 0
+			       : differs(r, key, value, r->binding->instance);
 	if (strcmp(key, "backup") == 0)
 		return read_backup(r, value);
 	if (strcmp(key, "content") == 0)
@@ -239,8 +255,8 @@ static int read_line(struct reader *r, const char *key, const char *value)
 	return -EUCLEAN;
 }
 
-int superblock_load(int dirfd, const char *path, const struct diff_binding *binding, struct errmsg *e,
-		    struct superblock *ret)
+int superblock_load(int dirfd, const char *path, const struct diff_binding *binding,
+		    struct errmsg *e, struct superblock *ret)
 {
 	struct reader r = {.path = path, .binding = binding, .e = e};
 	_cleanup_free_ char *text = NULL;

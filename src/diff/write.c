@@ -1,9 +1,10 @@
 /*
  * Host writes and allocations.
  *
- * A write that claims blocks (touches some that are not DATA) or grows the file sets aside, before it starts, the journal
- * bytes that one more run can cost; when it has completed, what the record of the file really grew by takes their place.
- * Such a write also waits while a hole is punched into the file, and holds further punching up (space.c).
+ * A write that claims blocks (touches some that are not DATA) or grows the file sets aside, before
+ * it starts, the journal bytes that one more run can cost; when it has completed, what the record
+ * of the file really grew by takes their place. Such a write also waits while a hole is punched
+ * into the file, and holds further punching up (space.c).
  */
 #include <assert.h>
 #include <errno.h>
@@ -28,8 +29,8 @@ int file_make_vfd(struct diff_file *file)
 		return -EROFS;
 	file_path(file->id, path);
 	/* One that holds something must not be made anew, as if nothing had been lost. */
-	return vfd_new(diff->vfds, diff->data_fd, path, O_RDWR | O_NOFOLLOW | (file->map.data ? 0 : O_CREAT), 0600,
-		       &file->vfd);
+	return vfd_new(diff->vfds, diff->data_fd, path,
+		       O_RDWR | O_NOFOLLOW | (file->map.data ? 0 : O_CREAT), 0600, &file->vfd);
 }
 
 struct vfd *diff_file_vfd(struct diff_file *file)
@@ -80,7 +81,10 @@ static void end_write(struct diff_write *op, int rc)
 	op->done(op);
 }
 
-/* All or nothing: without memory for both maps the blocks stay as they were, and what was written does not count. */
+/*
+ * All or nothing: without memory for both maps the blocks stay as they were, and what was written
+ * does not count.
+ */
 static int claim(struct diff_file *file, const struct range *range)
 {
 	uint32_t count = range->to - range->from;
@@ -260,7 +264,8 @@ static void allocated(struct vfd_op *io)
 		file->held = DIFF_CLAIM_ROOM;
 	}
 	if (rc == 0) {
-		if (!range_is_empty(&file->allocated) && (from > file->allocated.to || to < file->allocated.from))
+		if (!range_is_empty(&file->allocated) &&
+		    (from > file->allocated.to || to < file->allocated.from))
 			file->allocated = (struct range){0};
 		range_add(&file->allocated, from, to);
 		range_cut(&file->freed, from, to);
@@ -312,7 +317,10 @@ static void start_allocate(struct diff_allocate *op)
 	op->file->claims++; /* as if written: no hole may be punched meanwhile */
 	op->diff->in_flight++;
 	op->io = (struct vfd_op){
-		.io = {.code = IO_FALLOCATE, .mode = FALLOC_FL_KEEP_SIZE, .off = op->off, .len = op->len},
+		.io = {.code = IO_FALLOCATE,
+		       .mode = FALLOC_FL_KEEP_SIZE,
+		       .off = op->off,
+		       .len = op->len},
 		.vfd = op->file->vfd,
 		.done = allocated,
 	};

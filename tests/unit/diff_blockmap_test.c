@@ -85,7 +85,8 @@ START_TEST(like_an_array)
 		for (unsigned i = 0; i < 4; i++) {
 			uint32_t block = some_block(), max = 1 + below(BLOCKS - block);
 
-			MUST(blockmap_run(&map, block, max, &got) == (enum block_state)model[block]);
+			MUST(blockmap_run(&map, block, max, &got) ==
+			     (enum block_state)model[block]);
 			MUST(got == model_run(block, max));
 		}
 		if (round % 50 == 0)

@@ -1,5 +1,6 @@
 /*
- * tests/unit/diff_commit_test.c: what a commit writes, when it need not, and what the next mount finds.
+ * tests/unit/diff_commit_test.c: what a commit writes, when it need not, and what the next mount
+ * finds.
  */
 #include "diff_util.h"
 
@@ -302,7 +303,11 @@ START_TEST(unlinked_and_open)
 		struct diff_file *file = env_file("a");
 		uint32_t data[DIFF_BLCKSZ / 4] = {5};
 		struct iovec iov = {.iov_base = data, .iov_len = sizeof(data)};
-		struct diff_write op = {.file = file, .iov = &iov, .iovcnt = 1, .off = DIFF_BLCKSZ, .len = DIFF_BLCKSZ};
+		struct diff_write op = {.file = file,
+					.iov = &iov,
+					.iovcnt = 1,
+					.off = DIFF_BLCKSZ,
+					.len = DIFF_BLCKSZ};
 
 		ck_assert_int_eq(env_unlink_open("a"), 0);
 		op.size = 2 * DIFF_BLCKSZ;
@@ -344,7 +349,8 @@ START_TEST(overwriting_costs_one_fdatasync)
 		ck_assert_int_eq(env_sync("base0"), 0);
 		c = env_calls();
 		ck_assert_uint_eq(c.fdatasyncs, 1);
-		ck_assert_uint_eq(c.writes + c.fsyncs + c.others + c.fallocates + c.renames + c.unlinks, 0);
+		ck_assert_uint_eq(
+			c.writes + c.fsyncs + c.others + c.fallocates + c.renames + c.unlinks, 0);
 	}
 	env_calls_reset();
 	ck_assert_int_eq(env_sync("base0"), 0); /* nothing was written */
@@ -419,7 +425,10 @@ START_TEST(fsyncs_share_a_commit)
 }
 END_TEST
 
-/* While names are on their way, the fsync of a file that has nothing to record does its fdatasync at the same time. */
+/*
+ * While names are on their way, the fsync of a file that has nothing to record does its fdatasync
+ * at the same time.
+ */
 START_TEST(fsync_joins_names_in_flight)
 {
 	struct diff_sync names = {.done = count_sync}, file = {.done = count_sync};
@@ -516,7 +525,8 @@ END_TEST
 /* What is logged by name later is newer than what a write has left. */
 START_TEST(logged_attributes_win)
 {
-	struct diff_attr old = {.mode = S_IFREG | 0600, .mtime = 1}, new = {.mode = S_IFREG | 0400, .mtime = 2};
+	struct diff_attr old = {.mode = S_IFREG | 0600, .mtime = 1},
+			 new = {.mode = S_IFREG | 0400, .mtime = 2};
 	struct diff_record r = {.type = DIFF_RECORD_ATTR, .attr = new};
 
 	env_open();
@@ -597,13 +607,17 @@ START_TEST(reservations_come_out_even)
 			unsigned block = unit_random(&rnd) % 3000;
 
 			if (unit_random(&rnd) % 4 == 0)
-				ck_assert_int_eq(env_zero("base0", block, 1 + unit_random(&rnd) % 50), 0);
+				ck_assert_int_eq(
+					env_zero("base0", block, 1 + unit_random(&rnd) % 50), 0);
 			else
-				ck_assert_int_eq(env_write("base0", block, 1 + unit_random(&rnd) % 5, i), 0);
+				ck_assert_int_eq(
+					env_write("base0", block, 1 + unit_random(&rnd) % 5, i), 0);
 		}
 		if (round % 5 == 0)
-			ck_assert_int_eq(env_truncate("base0", unit_random(&rnd) % 2000 * DIFF_BLCKSZ), 0);
-		ck_assert_uint_ge(stats().pending_bytes, env_file("base0")->changed.runs * DIFF_RUN_SIZE);
+			ck_assert_int_eq(
+				env_truncate("base0", unit_random(&rnd) % 2000 * DIFF_BLCKSZ), 0);
+		ck_assert_uint_ge(stats().pending_bytes,
+				  env_file("base0")->changed.runs * DIFF_RUN_SIZE);
 		ck_assert_int_eq(env_sync("base0"), 0);
 		ck_assert_uint_eq(stats().pending_bytes, 0);
 	}
@@ -615,13 +629,31 @@ int main(void)
 {
 	Suite *suite = suite_create("diff_commit");
 	const TTest *const tests[] = {
-		committed_is_there_after_kill, uncommitted_is_gone_after_kill, other_files_stay_behind,
-		ids_are_never_given_twice, truncate_and_regrow, truncate_takes_the_file_along, zero_is_not_absent,
-		sizes_that_no_file_can_have, space_is_freed_after_the_commit, space_is_left_to_the_newer_change,
-		data_files_of_dropped_files_go, rename_over, unlinked_and_open, overwriting_costs_one_fdatasync,
-		claiming_costs_two, a_page_costs_little, fsyncs_share_a_commit, fsync_joins_names_in_flight,
-		checkpoints_sync_ahead, one_file_never_syncs_others, times_go_with_the_next_group, logged_attributes_win,
-		a_new_state_replaces_a_long_journal, the_journal_grows, reservations_come_out_even,
+		committed_is_there_after_kill,
+		uncommitted_is_gone_after_kill,
+		other_files_stay_behind,
+		ids_are_never_given_twice,
+		truncate_and_regrow,
+		truncate_takes_the_file_along,
+		zero_is_not_absent,
+		sizes_that_no_file_can_have,
+		space_is_freed_after_the_commit,
+		space_is_left_to_the_newer_change,
+		data_files_of_dropped_files_go,
+		rename_over,
+		unlinked_and_open,
+		overwriting_costs_one_fdatasync,
+		claiming_costs_two,
+		a_page_costs_little,
+		fsyncs_share_a_commit,
+		fsync_joins_names_in_flight,
+		checkpoints_sync_ahead,
+		one_file_never_syncs_others,
+		times_go_with_the_next_group,
+		logged_attributes_win,
+		a_new_state_replaces_a_long_journal,
+		the_journal_grows,
+		reservations_come_out_even,
 	};
 	TCase *tcase = tcase_create("commit");
 

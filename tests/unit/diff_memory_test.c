@@ -1,6 +1,6 @@
 /*
- * tests/unit/diff_memory_test.c: the N-th allocation fails, for every N until the script runs through: -ENOMEM to the
- * caller, nothing changed, nothing lost that was acknowledged.
+ * tests/unit/diff_memory_test.c: the N-th allocation fails, for every N until the script runs
+ * through: -ENOMEM to the caller, nothing changed, nothing lost that was acknowledged.
  */
 #include "diff_util.h"
 

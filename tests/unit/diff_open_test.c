@@ -1,5 +1,6 @@
 /*
- * tests/unit/diff_open_test.c: making a diff, whom it lets in, and what is refused with which words.
+ * tests/unit/diff_open_test.c: making a diff, whom it lets in, and what is refused with which
+ * words.
  */
 #include "diff_util.h"
 
@@ -61,8 +62,9 @@ START_TEST(new_and_again)
 	ck_assert_str_eq(diff_recovery_note(env.diff), "");
 	ck_assert_uint_eq(diff_new_id(env.diff), DIFF_ID_FIRST);
 	ck_assert_int_eq(diff_describe(env.path, &env.e, &text), 0);
-	ck_assert_ptr_nonnull(strstr(text, "kind = pg_probackup\nstore = /srv/store\ninstance = main\nbackup = FULL1\n"
-					   "backup = DELTA2\ncontent = 0707"));
+	ck_assert_ptr_nonnull(strstr(
+		text, "kind = pg_probackup\nstore = /srv/store\ninstance = main\nbackup = FULL1\n"
+		      "backup = DELTA2\ncontent = 0707"));
 	free(text);
 	env_close();
 	print = env_fingerprint();
@@ -104,7 +106,8 @@ END_TEST
 /* Stopped after any call, the next open makes it anew, or finds it whole. */
 START_TEST(making_can_be_interrupted)
 {
-	for (long at = 1;; at += at > 8 && at < 262 ? 50 : 1) { /* in the middle it makes 256 directories */
+	for (long at = 1;;
+	     at += at > 8 && at < 262 ? 50 : 1) { /* in the middle it makes 256 directories */
 		int rc;
 
 		snprintf(env.path, sizeof(env.path), "%s/diff%ld", unit_path, at);
@@ -167,7 +170,10 @@ START_TEST(one_at_a_time)
 }
 END_TEST
 
-/* After a kill, what was written is in the page cache only: it is made durable even if no group tells of it. */
+/*
+ * After a kill, what was written is in the page cache only: it is made durable even if no group
+ * tells of it.
+ */
 START_TEST(a_kill_is_noticed)
 {
 	struct env_calls c;
@@ -195,7 +201,9 @@ END_TEST
 
 START_TEST(another_chain_is_refused)
 {
-	static const char *const longer[] = {"FULL1", "DELTA2", "DELTA3"}, *const other[] = {"FULL1", "DELTA9"};
+	static const char *const longer[] = {"FULL1", "DELTA2", "DELTA3"}, *const other[] = {
+										   "FULL1",
+										   "DELTA9"};
 	struct diff_binding right;
 
 	env_open();
@@ -278,9 +286,15 @@ int main(void)
 {
 	Suite *suite = suite_create("diff_open");
 	const TTest *const tests[] = {
-		new_and_again,	 an_empty_directory_will_do, other_directories_stay_untouched,
-		making_can_be_interrupted, one_at_a_time,	     a_kill_is_noticed,
-		another_chain_is_refused, odd_names_survive, newer_and_damaged_superblocks,
+		new_and_again,
+		an_empty_directory_will_do,
+		other_directories_stay_untouched,
+		making_can_be_interrupted,
+		one_at_a_time,
+		a_kill_is_noticed,
+		another_chain_is_refused,
+		odd_names_survive,
+		newer_and_damaged_superblocks,
 	};
 	TCase *tcase = tcase_create("open");
 

@@ -1,9 +1,11 @@
 /*
- * tests/unit/diff_random_test.c: many operations in flight at once, on every engine, with kills and clean ends between.
+ * tests/unit/diff_random_test.c: many operations in flight at once, on every engine, with kills and
+ * clean ends between.
  *
- * A block's content names file, block and version, so that whatever is read back can be judged: never another
- * block's, never a mixture, and after a kill never older than what an fsync has acknowledged. The caller's part
- * is kept: writes in flight on one file do not overlap, and everything else but fsync waits for them.
+ * A block's content names file, block and version, so that whatever is read back can be judged:
+ * never another block's, never a mixture, and after a kill never older than what an fsync has
+ * acknowledged. The caller's part is kept: writes in flight on one file do not overlap, and
+ * everything else but fsync waits for them.
  *
  * PGOVERLAY_TEST_SEED replaces the seed.
  */
@@ -165,7 +167,8 @@ static void start_sync(struct file *f, bool all)
 			continue;
 		files[i].syncs++;
 		for (uint32_t b = 0; b < BLOCKS; b++)
-			fl->covered[i][b] = files[i].blocks[b].busy ? 0 : files[i].blocks[b].version;
+			fl->covered[i][b] =
+				files[i].blocks[b].busy ? 0 : files[i].blocks[b].version;
 	}
 	in_flight++;
 	diff_sync(env.diff, &fl->sync);
@@ -182,7 +185,8 @@ static void truncate_some(struct file *f)
 	uint32_t blocks = below(BLOCKS + 1);
 
 	wait_file(f, false);
-	MUST(env_truncate(f->name, (uint64_t)blocks * DIFF_BLCKSZ - (blocks ? below(2) * 100 : 0)) == 0);
+	MUST(env_truncate(f->name,
+			  (uint64_t)blocks * DIFF_BLCKSZ - (blocks ? below(2) * 100 : 0)) == 0);
 	for (uint32_t i = blocks; i < BLOCKS; i++)
 		changed(f, i, BLOCK_ABSENT);
 }
@@ -265,7 +269,8 @@ static uint32_t read_tag(struct file *f, uint32_t block)
 	struct vfd_op op = {.vfd = diff_file_vfd(f->record), .done = read_done};
 
 	MUST(op.vfd);
-	op.io = (struct io_op){.code = IO_READ, .off = (uint64_t)block * DIFF_BLCKSZ, .iov = &iov, .iovcnt = 1};
+	op.io = (struct io_op){
+		.code = IO_READ, .off = (uint64_t)block * DIFF_BLCKSZ, .iov = &iov, .iovcnt = 1};
 	vfd_submit(&op);
 	while (op.vfd)
 		wait_some();
@@ -289,8 +294,8 @@ static void check_block(struct file *f, uint32_t block, bool exact)
 	for (uint32_t v = low; v <= b->version; v++)
 		if (tag == tag_of(f, block, v) && v > 0)
 			return;
-	ck_abort_msg("%s block %u holds %08x, versions %u to %u, acknowledged %u", f->name, block, tag, low, b->version,
-		     b->acked);
+	ck_abort_msg("%s block %u holds %08x, versions %u to %u, acknowledged %u", f->name, block,
+		     tag, low, b->version, b->acked);
 }
 
 static void check(bool exact)
@@ -389,7 +394,9 @@ END_TEST
 
 START_TEST(shuffled)
 {
-	run(&(struct io_engine_options){.kind = IO_KIND_SYNC, .shuffle_seed = 1 + (uint64_t)time(NULL)}, _i ? 8192 : 0);
+	run(&(struct io_engine_options){.kind = IO_KIND_SYNC,
+					.shuffle_seed = 1 + (uint64_t)time(NULL)},
+	    _i ? 8192 : 0);
 }
 END_TEST
 

@@ -1,6 +1,6 @@
 /*
- * tests/unit/diff_record_test.c: records as bytes: every type there and back, and nothing but what encoding writes
- * is accepted.
+ * tests/unit/diff_record_test.c: records as bytes: every type there and back, and nothing but what
+ * encoding writes is accepted.
  */
 #include "base/util.h"
 #include "diff/diff.h"
@@ -15,10 +15,17 @@
 			ck_abort_msg("not true: %s", #x);                                          \
 	} while (0)
 
-static const struct diff_run runs[] = {
-	{0, 1, BLOCK_DATA}, {1, 5, BLOCK_ZERO}, {6, 1, BLOCK_DATA}, {100, UINT32_MAX - 100, BLOCK_ZERO}};
+static const struct diff_run runs[] = {{0, 1, BLOCK_DATA},
+				       {1, 5, BLOCK_ZERO},
+				       {6, 1, BLOCK_DATA},
+				       {100, UINT32_MAX - 100, BLOCK_ZERO}};
 
-static const struct diff_attr attr = {.mode = S_IFREG | 0640, .uid = 26, .gid = UINT32_MAX, .atime = -1, .mtime = 0, .ctime = INT64_MAX};
+static const struct diff_attr attr = {.mode = S_IFREG | 0640,
+				      .uid = 26,
+				      .gid = UINT32_MAX,
+				      .atime = -1,
+				      .mtime = 0,
+				      .ctime = INT64_MAX};
 static const struct diff_attr link_attr = {.mode = S_IFLNK | 0777};
 
 static char long_name[DIFF_NAME_MAX + 1], long_target[DIFF_TARGET_MAX + 1];
@@ -33,32 +40,53 @@ static unsigned samples(struct diff_record *r)
 	memset(long_name, 'n', DIFF_NAME_MAX);
 	memset(long_target, 't', DIFF_TARGET_MAX);
 	r[n++] = (struct diff_record){.type = DIFF_RECORD_INODE, .id = 16, .attr = attr};
-	r[n++] = (struct diff_record){
-		.type = DIFF_RECORD_INODE, .id = 17, .attr = link_attr, .target = "../x", .target_len = 4};
-	r[n++] = (struct diff_record){
-		.type = DIFF_RECORD_INODE, .id = 18, .attr = link_attr, .target = long_target, .target_len = DIFF_TARGET_MAX};
+	r[n++] = (struct diff_record){.type = DIFF_RECORD_INODE,
+				      .id = 17,
+				      .attr = link_attr,
+				      .target = "../x",
+				      .target_len = 4};
+	r[n++] = (struct diff_record){.type = DIFF_RECORD_INODE,
+				      .id = 18,
+				      .attr = link_attr,
+				      .target = long_target,
+				      .target_len = DIFF_TARGET_MAX};
 	r[n++] = (struct diff_record){.type = DIFF_RECORD_ATTR, .id = UINT64_MAX, .attr = attr};
 	r[n++] = (struct diff_record){.type = DIFF_RECORD_LINK, .id = 17, .dir = 1, NAME("a")};
-	r[n++] = (struct diff_record){.type = DIFF_RECORD_LINK, .id = 17, .dir = 1, NAME(long_name)};
-	r[n++] = (struct diff_record){.type = DIFF_RECORD_UNLINK, .dir = DIFF_ID_BASE | 5, NAME("...")};
-	r[n++] = (struct diff_record){.type = DIFF_RECORD_RENAME, .dir = 1, .dir2 = 2, NAME("from"), NAME2(long_name)};
+	r[n++] =
+		(struct diff_record){.type = DIFF_RECORD_LINK, .id = 17, .dir = 1, NAME(long_name)};
 	r[n++] = (struct diff_record){
-		.type = DIFF_RECORD_RENAME, .dir = 1, .dir2 = 2, .flags = DIFF_RENAME_EXCHANGE, NAME("x"), NAME2("y")};
-	r[n++] = (struct diff_record){.type = DIFF_RECORD_SIZE, .id = 17, .size = 12345, .base_limit = 2};
+		.type = DIFF_RECORD_UNLINK, .dir = DIFF_ID_BASE | 5, NAME("...")};
 	r[n++] = (struct diff_record){
-		.type = DIFF_RECORD_SIZE, .id = 17, .size = (uint64_t)DIFF_MAX_BLOCKS * DIFF_BLCKSZ, .base_limit = UINT32_MAX};
+		.type = DIFF_RECORD_RENAME, .dir = 1, .dir2 = 2, NAME("from"), NAME2(long_name)};
+	r[n++] = (struct diff_record){.type = DIFF_RECORD_RENAME,
+				      .dir = 1,
+				      .dir2 = 2,
+				      .flags = DIFF_RENAME_EXCHANGE,
+				      NAME("x"),
+				      NAME2("y")};
+	r[n++] = (struct diff_record){
+		.type = DIFF_RECORD_SIZE, .id = 17, .size = 12345, .base_limit = 2};
+	r[n++] = (struct diff_record){.type = DIFF_RECORD_SIZE,
+				      .id = 17,
+				      .size = (uint64_t)DIFF_MAX_BLOCKS * DIFF_BLCKSZ,
+				      .base_limit = UINT32_MAX};
 	r[n++] = (struct diff_record){.type = DIFF_RECORD_BLOCKS, .id = 17, .size = 1};
-	r[n++] = (struct diff_record){
-		.type = DIFF_RECORD_BLOCKS, .id = 17, .size = 99, .base_limit = 3, .runs = runs, .run_count = ARRAY_SIZE(runs)};
+	r[n++] = (struct diff_record){.type = DIFF_RECORD_BLOCKS,
+				      .id = 17,
+				      .size = 99,
+				      .base_limit = 3,
+				      .runs = runs,
+				      .run_count = ARRAY_SIZE(runs)};
 	r[n++] = (struct diff_record){.type = DIFF_RECORD_NEXT_ID, .id = 16};
 	return n;
 }
 
 static bool same(const struct diff_record *a, const struct diff_record *b)
 {
-	if (a->type != b->type || a->id != b->id || a->dir != b->dir || a->dir2 != b->dir2 || a->flags != b->flags ||
-	    a->size != b->size || a->base_limit != b->base_limit || a->run_count != b->run_count ||
-	    a->name_len != b->name_len || a->name2_len != b->name2_len || a->target_len != b->target_len ||
+	if (a->type != b->type || a->id != b->id || a->dir != b->dir || a->dir2 != b->dir2 ||
+	    a->flags != b->flags || a->size != b->size || a->base_limit != b->base_limit ||
+	    a->run_count != b->run_count || a->name_len != b->name_len ||
+	    a->name2_len != b->name2_len || a->target_len != b->target_len ||
 	    memcmp(&a->attr, &b->attr, sizeof(a->attr)) != 0)
 		return false;
 	for (uint32_t i = 0; i < a->run_count; i++)
@@ -101,7 +129,8 @@ START_TEST(there_and_back)
 		ck_assert_uint_eq(buffer.len - before, diff_record_encoded_size(&all[i]));
 	}
 	for (unsigned i = 0; i < count; i++) {
-		int64_t n = diff_record_decode(buffer.data + pos, buffer.len - pos, &got, &decoded_runs, &decoded_cap);
+		int64_t n = diff_record_decode(buffer.data + pos, buffer.len - pos, &got,
+					       &decoded_runs, &decoded_cap);
 
 		ck_assert_int_eq(n, (int64_t)diff_record_encoded_size(&all[i]));
 		ck_assert_msg(same(&all[i], &got), "record %u", i);
@@ -196,26 +225,42 @@ static void refused(const struct diff_record *r)
 START_TEST(what_no_record_can_say)
 {
 	static const struct diff_run bad[][2] = {
-		{{0, 0, BLOCK_DATA}, {5, 1, BLOCK_DATA}},	   {{5, 1, BLOCK_DATA}, {0, 1, BLOCK_DATA}},
-		{{0, 6, BLOCK_DATA}, {5, 1, BLOCK_ZERO}},	   {{0, 5, BLOCK_DATA}, {5, 1, BLOCK_DATA}},
-		{{0, 1, BLOCK_ABSENT}, {5, 1, BLOCK_DATA}}, {{0, 1, BLOCK_DATA}, {5, UINT32_MAX - 4, BLOCK_DATA}},
+		{{0, 0, BLOCK_DATA}, {5, 1, BLOCK_DATA}},
+		{{5, 1, BLOCK_DATA}, {0, 1, BLOCK_DATA}},
+		{{0, 6, BLOCK_DATA}, {5, 1, BLOCK_ZERO}},
+		{{0, 5, BLOCK_DATA}, {5, 1, BLOCK_DATA}},
+		{{0, 1, BLOCK_ABSENT}, {5, 1, BLOCK_DATA}},
+		{{0, 1, BLOCK_DATA}, {5, UINT32_MAX - 4, BLOCK_DATA}},
 	};
 	static const char *const names[] = {"", ".", "..", "a/b", "/"};
 	struct diff_attr device = {.mode = S_IFCHR | 0600};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++)
-		refused(&(struct diff_record){.type = DIFF_RECORD_BLOCKS, .id = 1, .runs = bad[i], .run_count = 2});
+		refused(&(struct diff_record){
+			.type = DIFF_RECORD_BLOCKS, .id = 1, .runs = bad[i], .run_count = 2});
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
-		refused(&(struct diff_record){.type = DIFF_RECORD_UNLINK, .dir = 1, NAME(names[i])});
-		refused(&(struct diff_record){.type = DIFF_RECORD_RENAME, .dir = 1, .dir2 = 1, NAME("a"), NAME2(names[i])});
+		refused(&(struct diff_record){
+			.type = DIFF_RECORD_UNLINK, .dir = 1, NAME(names[i])});
+		refused(&(struct diff_record){.type = DIFF_RECORD_RENAME,
+					      .dir = 1,
+					      .dir2 = 1,
+					      NAME("a"),
+					      NAME2(names[i])});
 	}
-	refused(&(struct diff_record){.type = DIFF_RECORD_UNLINK, .dir = 1, .name = "a\0b", .name_len = 3});
+	refused(&(struct diff_record){
+		.type = DIFF_RECORD_UNLINK, .dir = 1, .name = "a\0b", .name_len = 3});
 	refused(&(struct diff_record){.type = DIFF_RECORD_UNLINK, NAME("a")});
 	refused(&(struct diff_record){.type = DIFF_RECORD_LINK, .dir = 1, NAME("a")});
-	refused(&(struct diff_record){.type = DIFF_RECORD_RENAME, .dir = 1, .dir2 = 1, .flags = 2, NAME("a"), NAME2("b")});
+	refused(&(struct diff_record){.type = DIFF_RECORD_RENAME,
+				      .dir = 1,
+				      .dir2 = 1,
+				      .flags = 2,
+				      NAME("a"),
+				      NAME2("b")});
 	refused(&(struct diff_record){.type = DIFF_RECORD_INODE, .id = 16, .attr = device});
 	refused(&(struct diff_record){.type = DIFF_RECORD_INODE, .id = 16, .attr = link_attr});
-	refused(&(struct diff_record){.type = DIFF_RECORD_INODE, .id = 16, .attr = attr, .target = "x", .target_len = 1});
+	refused(&(struct diff_record){
+		.type = DIFF_RECORD_INODE, .id = 16, .attr = attr, .target = "x", .target_len = 1});
 	refused(&(struct diff_record){.type = DIFF_RECORD_INODE, .attr = attr});
 	refused(&(struct diff_record){.type = DIFF_RECORD_SIZE, .id = 1, .size = UINT64_MAX});
 	refused(&(struct diff_record){.type = DIFF_RECORD_NEXT_ID});

@@ -1,6 +1,6 @@
 /*
- * tests/unit/diff_recover_test.c: what the next mount makes of a journal that ends early, of damage, and of files that
- * nobody knows.
+ * tests/unit/diff_recover_test.c: what the next mount makes of a journal that ends early, of
+ * damage, and of files that nobody knows.
  */
 #include "diff_util.h"
 
@@ -314,8 +314,10 @@ int main(void)
 {
 	Suite *suite = suite_create("diff_recover");
 	const TTest *const tests[] = {
-		a_torn_tail_ends_the_journal, damage_inside_the_journal, a_journal_that_is_too_short, a_damaged_state,
-		a_missing_data_file, strays_go_and_their_ids_with_them, records_that_do_not_fit, garbage_behind_the_end,
+		a_torn_tail_ends_the_journal, damage_inside_the_journal,
+		a_journal_that_is_too_short,  a_damaged_state,
+		a_missing_data_file,	      strays_go_and_their_ids_with_them,
+		records_that_do_not_fit,      garbage_behind_the_end,
 		recovery_can_be_interrupted,
 	};
 	TCase *tcase = tcase_create("recover");

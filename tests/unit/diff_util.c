@@ -118,7 +118,8 @@ static int dump(void *ctx, int (*emit)(void *sink, const struct diff_record *rec
 	}
 	for (unsigned i = 0; i < ENV_NAMES && rc == 0; i++) {
 		const struct env_name *n = &env.names[i];
-		struct diff_record r = {.type = DIFF_RECORD_LINK, .dir = 1, .id = n->id, .name = n->name};
+		struct diff_record r = {
+			.type = DIFF_RECORD_LINK, .dir = 1, .id = n->id, .name = n->name};
 
 		r.name_len = (uint32_t)strlen(n->name);
 		if (n->name[0] && !(is_base(n->name) && n->id & DIFF_ID_BASE))
@@ -166,7 +167,8 @@ void env_setup(void)
 	memset(env.binding.content_hash, 7, sizeof(env.binding.content_hash));
 	env.engine.kind = IO_KIND_SYNC;
 	env.slots = 64;
-	env.ns = (struct diff_namespace){.apply = apply, .dump = dump, .is_named = is_named, .base_size = base_size};
+	env.ns = (struct diff_namespace){
+		.apply = apply, .dump = dump, .is_named = is_named, .base_size = base_size};
 	diff_test_defect = DIFF_DEFECT_NONE;
 	env_fail(0, false, 0);
 }
@@ -294,7 +296,11 @@ int env_create(const char *name)
 	uint64_t id = diff_new_id(env.diff);
 	struct diff_record r[2] = {
 		{.type = DIFF_RECORD_INODE, .id = id, .attr = {.mode = S_IFREG | 0600}},
-		{.type = DIFF_RECORD_LINK, .dir = 1, .id = id, .name = name, .name_len = (uint32_t)strlen(name)},
+		{.type = DIFF_RECORD_LINK,
+		 .dir = 1,
+		 .id = id,
+		 .name = name,
+		 .name_len = (uint32_t)strlen(name)},
 	};
 
 	return env_log(r, 2);
@@ -302,8 +308,10 @@ int env_create(const char *name)
 
 static int log_unlink(const char *name, uint64_t *ret_id)
 {
-	struct diff_record r = {
-		.type = DIFF_RECORD_UNLINK, .dir = 1, .name = name, .name_len = (uint32_t)strlen(name)};
+	struct diff_record r = {.type = DIFF_RECORD_UNLINK,
+				.dir = 1,
+				.name = name,
+				.name_len = (uint32_t)strlen(name)};
 
 	*ret_id = env_id(name);
 	return env_log(&r, 1);
@@ -373,7 +381,8 @@ int env_write(const char *name, uint32_t block, uint32_t count, uint32_t tag)
 	size_t len = (size_t)count * DIFF_BLCKSZ;
 	uint32_t *data = malloc(len);
 	struct iovec iov = {.iov_base = data, .iov_len = len};
-	struct diff_write op = {.file = env_file(name), .iov = &iov, .iovcnt = 1, .len = len, .done = write_done};
+	struct diff_write op = {
+		.file = env_file(name), .iov = &iov, .iovcnt = 1, .len = len, .done = write_done};
 
 	if (!data || !op.file) {
 		free(data);
@@ -416,7 +425,8 @@ static void allocate_done(struct diff_allocate *op)
 
 int env_allocate(const char *name, uint64_t off, uint64_t len)
 {
-	struct diff_allocate op = {.file = env_file(name), .off = off, .len = len, .done = allocate_done};
+	struct diff_allocate op = {
+		.file = env_file(name), .off = off, .len = len, .done = allocate_done};
 
 	diff_allocate(env.diff, &op);
 	while (op.len > 0)
@@ -462,7 +472,8 @@ void env_assert_block(const char *name, uint32_t block, uint32_t tag)
 
 	ck_assert_msg(env_state(name, block) == BLOCK_DATA, "%s block %u has state %d", name, block,
 		      (int)env_state(name, block));
-	op.io = (struct io_op){.code = IO_READ, .off = (uint64_t)block * DIFF_BLCKSZ, .iov = &iov, .iovcnt = 1};
+	op.io = (struct io_op){
+		.code = IO_READ, .off = (uint64_t)block * DIFF_BLCKSZ, .iov = &iov, .iovcnt = 1};
 	vfd_submit(&op);
 	while (op.vfd)
 		MUST(io_wait(env.io, 10000) > 0);

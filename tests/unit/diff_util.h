@@ -1,7 +1,9 @@
 /*
- * tests/unit/diff_util.h: a diff in the test's directory, a small namespace above it, and blocking shorthands.
+ * tests/unit/diff_util.h: a diff in the test's directory, a small namespace above it, and blocking
+ * shorthands.
  *
- * Chain files are "base0", "base1", ... of BASE_BLOCKS blocks. A block's content is a number, repeated.
+ * Chain files are "base0", "base1", ... of BASE_BLOCKS blocks. A block's content is a number,
+ * repeated.
  */
 #ifndef TESTS_UNIT_DIFF_UTIL_H
 #define TESTS_UNIT_DIFF_UTIL_H
@@ -65,7 +67,7 @@ uint64_t env_id(const char *name); /* 0: there is none */
 struct diff_file *env_file(const char *name);
 
 int env_create(const char *name);
-int env_unlink(const char *name); /* drops the file when the last name goes */
+int env_unlink(const char *name);      /* drops the file when the last name goes */
 int env_unlink_open(const char *name); /* does not drop */
 void env_drop_nameless(void);	       /* what env_unlink_open has left */
 int env_rename(const char *name, const char *name2);
@@ -79,7 +81,8 @@ int env_allocate(const char *name, uint64_t off, uint64_t len);
 int env_sync(const char *name); /* NULL: names only; "*": all */
 
 enum block_state env_state(const char *name, uint32_t block);
-void env_assert_block(const char *name, uint32_t block, uint32_t tag); /* is DATA with that content */
+void env_assert_block(const char *name, uint32_t block,
+		      uint32_t tag); /* is DATA with that content */
 uint64_t env_size(const char *name);
 
 /* System calls that change something or make something durable, since env_calls_reset. */
@@ -89,7 +92,10 @@ struct env_calls {
 void env_calls_reset(void);
 struct env_calls env_calls(void);
 
-/* The N-th call (counted from 1, all that the hook sees but close) fails; 0: none. Counts on from env_fail. */
+/*
+ * The N-th call (counted from 1, all that the hook sees but close) fails; 0: none. Counts on from
+ * env_fail.
+ */
 void env_fail(long at, bool forever, int with);
 long env_fail_seen(void);
 
