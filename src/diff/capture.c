@@ -1,8 +1,9 @@
 /*
- * The first step of a commit: which files take part, and what the group says. From here on, changes belong to the next one.
+ * The first step of a commit: which files take part, and what the group says. From here on, changes
+ * belong to the next one.
  *
- * A file that was truncated takes part when its SIZE record does: a size that was recorded without the blocks written
- * before it would show zeros where data had been written.
+ * A file that was truncated takes part when its SIZE record does: a size that was recorded without
+ * the blocks written before it would show zeros where data had been written.
  *
  * A file without a name does not survive a crash, so nothing is recorded of it.
  */
@@ -15,12 +16,14 @@
 
 static bool state_is_due(const struct diff *diff, bool all)
 {
-	uint64_t limit = diff->options.journal_limit ? diff->options.journal_limit : DIFF_JOURNAL_LIMIT;
+	uint64_t limit =
+		diff->options.journal_limit ? diff->options.journal_limit : DIFF_JOURNAL_LIMIT;
 	uint64_t used = diff->journal.tail;
 
 	if (diff->failed > 0 || !diff->ns || used == 0)
 		return false;
-	if (used < diff->state_retry_at && (!diff->state_wanted || time_ns() < diff->state_retry_time))
+	if (used < diff->state_retry_at &&
+	    (!diff->state_wanted || time_ns() < diff->state_retry_time))
 		return false;
 	limit = MAX(limit, diff->state_size);
 	return diff->state_wanted || used > (all ? limit : 2 * limit);
@@ -55,7 +58,8 @@ static int add_files(struct diff *diff)
 	for (struct diff_sync *op = c->waiters; op && rc == 0; op = op->next)
 		if (op->file)
 			rc = add_file(c, op->file);
-	for (struct diff_file *f = diff->dirty.head; f && rc == 0 && (c->all || diff->truncated > 0); f = f->next)
+	for (struct diff_file *f = diff->dirty.head;
+	     f && rc == 0 && (c->all || diff->truncated > 0); f = f->next)
 		if (c->all || f->truncated)
 			rc = add_file(c, f);
 	return rc;
@@ -90,7 +94,10 @@ static int encode_blocks(struct commit *c, struct commit_file *cf)
 	return rc;
 }
 
-/* Times are no reason to write a group unless asked for, and wait for a later one where the journal is short. */
+/*
+ * Times are no reason to write a group unless asked for, and wait for a later one where the journal
+ * is short.
+ */
 static void encode_times(struct diff *diff)
 {
 	struct commit *c = &diff->commit;
@@ -99,7 +106,8 @@ static void encode_times(struct diff *diff)
 		return;
 	for (size_t i = 0; i < c->file_count; i++) {
 		struct diff_file *file = c->files[i].file;
-		struct diff_record record = {.type = DIFF_RECORD_ATTR, .id = file->id, .attr = file->attr};
+		struct diff_record record = {
+			.type = DIFF_RECORD_ATTR, .id = file->id, .attr = file->attr};
 		size_t size = diff_record_encoded_size(&record);
 
 		if (!file->touched || !journal_has_room(diff, size + DIFF_GROUP_ROOM))
@@ -130,7 +138,8 @@ static void take_changes(struct diff *diff)
 		file->claimed |= cf->len > 0 && file->changed.data > 0;
 		cf->wants_dir = file->claimed && !file->name_durable && file_has_data(file);
 		c->room += file->room;
-		diff->journal.reserved += file->room; /* what file_forget_changes is about to give back */
+		diff->journal.reserved +=
+			file->room; /* what file_forget_changes is about to give back */
 		file_forget_changes(file);
 		space_capture(file);
 	}

@@ -1,15 +1,16 @@
 /*
  * Commits. One runs at a time:
  *
- *	capture	  all names logged so far, and of the files that take part the changed blocks as they are now (capture.c)
- *	data	  fdatasync of these files, fsync of the directories of new data files, some at a time
- *	write	  one group at the journal's tail and an fdatasync; or, when the journal has become long and all files
- *		  are in order, a new state
+ *	capture	  all names logged so far, and of the files that take part the changed blocks as
+ *		  they are now (capture.c)
+ *	data	  fdatasync of these files, fsync of the directories of new data files
+ *	write	  one group at the journal's tail and an fdatasync; or, when the journal has become
+ *		  long and all files are in order, a new state
  *	finish	  answer, then free host space that has become unreachable
  *
- * Changes after the capture belong to the next commit. What a group says of a file whose fdatasync failed is left out of it.
- * A group that could not be written for want of space goes back in front of what the next commit writes; after any
- * other error the journal is not written any more.
+ * Changes after the capture belong to the next commit. What a group says of a file whose fdatasync
+ * failed is left out of it. A group that could not be written for want of space goes back in front
+ * of what the next commit writes; after any other error the journal is not written any more.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +22,7 @@
 #include "base/util.h"
 #include "diff/diff_internal.h"
 
-#define SYNCS_MAX   32u			  /* fdatasyncs in flight */
+#define SYNCS_MAX   32u			 /* fdatasyncs in flight */
 #define STATE_PAUSE UINT64_C(1000000000) /* ns after a state that failed */
 
 static const uint8_t padding[DIFF_GROUP_ALIGN];
@@ -162,7 +163,10 @@ static void group_durable(struct diff *diff)
 	write_done(diff, 0);
 }
 
-/* The journal is not written any more, so whatever this commit should have recorded stays unrecorded. */
+/*
+ * The journal is not written any more, so whatever this commit should have recorded stays
+ * unrecorded.
+ */
 static void journal_failed(struct diff *diff, int rc)
 {
 	struct commit *c = &diff->commit;
@@ -339,7 +343,8 @@ static void settle_drops(struct diff *diff, struct file_list drops, bool durable
 	}
 }
 
-static int result_for(const struct diff_sync *op, const struct commit_file *files, size_t count, int rc)
+static int result_for(const struct diff_sync *op, const struct commit_file *files, size_t count,
+		      int rc)
 {
 	if (rc == 0 && op->file)
 		rc = op->file->error;
@@ -358,7 +363,10 @@ static void answer(struct diff_sync *waiters, const struct commit_file *files, s
 	}
 }
 
-/* Everything is taken out of diff->commit before the first answer: whom we answer may start the next one. */
+/*
+ * Everything is taken out of diff->commit before the first answer: whom we answer may start the
+ * next one.
+ */
 static void finish(struct diff *diff, int rc)
 {
 	struct commit *c = &diff->commit, done;

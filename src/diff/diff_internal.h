@@ -1,6 +1,6 @@
 /*
- * diff/diff_internal.h: what the files of src/diff share. All of it belongs to the core thread, but for what a
- * comment gives to an engine's job.
+ * diff/diff_internal.h: what the files of src/diff share. All of it belongs to the core thread, but
+ * for what a comment gives to an engine's job.
  */
 #ifndef DIFF_DIFF_INTERNAL_H
 #define DIFF_DIFF_INTERNAL_H
@@ -14,23 +14,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define DIFF_UUID_SIZE     16u
+#define DIFF_UUID_SIZE	   16u
 #define DIFF_BLOCKS_SIZE   32u /* an encoded BLOCKS record without runs */
-#define DIFF_RUN_SIZE      9u
+#define DIFF_RUN_SIZE	   9u
 #define DIFF_GROUP_HEADER  32u
 #define DIFF_GROUP_ALIGN   8u
-#define DIFF_SEGMENT       (1u << 20) /* the journal grows by this much */
+#define DIFF_SEGMENT	   (1u << 20) /* the journal grows by this much */
 #define DIFF_JOURNAL_LIMIT (8u << 20)
-#define DIFF_DATA_DIRS     256u
-#define DIFF_PATH_SIZE     24u /* "xx/0123456789abcdef" and its NUL */
+#define DIFF_DATA_DIRS	   256u
+#define DIFF_PATH_SIZE	   24u /* "xx/0123456789abcdef" and its NUL */
 
 /*
- * Journal bytes set aside. Each commit costs a group header and padding, so whatever can make a commit necessary by
- * itself sets those aside too.
+ * Journal bytes set aside. Each commit costs a group header and padding, so whatever can make a
+ * commit necessary by itself sets those aside too.
  */
 #define DIFF_GROUP_ROOM (DIFF_GROUP_HEADER + DIFF_GROUP_ALIGN)
 #define DIFF_FILE_ROOM	(DIFF_GROUP_ROOM + DIFF_BLOCKS_SIZE)
-#define DIFF_CLAIM_ROOM (DIFF_FILE_ROOM + 2 * DIFF_RUN_SIZE) /* the most that one more run can add to a file */
+/* The most that one more run can add to a file. */
+#define DIFF_CLAIM_ROOM (DIFF_FILE_ROOM + 2 * DIFF_RUN_SIZE)
 
 struct range {
 	uint32_t from, to; /* blocks; from >= to: none */
@@ -41,7 +42,7 @@ struct diff_file {
 	uint64_t id, size, base_size;
 	uint32_t base_limit;
 	struct blockmap map;
-	struct blockmap changed; /* what the last commit does not know: DATA or ZERO; SIZE records tell of ABSENT */
+	struct blockmap changed; /* what no commit knows yet; SIZE records tell of ABSENT */
 	int error;		 /* 0, or what every later fsync answers */
 
 	bool size_changed; /* a BLOCKS record is due even without runs */
@@ -51,14 +52,14 @@ struct diff_file {
 	bool listed;	   /* in diff->dirty: some of the above */
 	bool has_data;	   /* from recovery: there is a data file, or may be */
 	bool name_durable; /* of the data file, in its directory */
-	bool claimed;	   /* a group or state that was or is being written claims blocks of the data file */
+	bool claimed;	   /* a group or state, maybe still being written, claims blocks of it */
 	bool in_commit, dropped, unlink_ready;
-	unsigned holds;	   /* commit, fdatasync and punch in flight: not freed before they end */
+	unsigned holds; /* commit, fdatasync and punch in flight: not freed before they end */
 	struct diff_attr attr;
 
 	struct vfd *vfd;
-	uint64_t room;	    /* journal bytes set aside for the BLOCKS record */
-	uint64_t held;	    /* the same, from diff_allocate */
+	uint64_t room; /* journal bytes set aside for the BLOCKS record */
+	uint64_t held; /* the same, from diff_allocate */
 	struct range allocated;
 
 	/* fdatasync: one at a time, because the host reports an error to one of several only */
@@ -75,7 +76,7 @@ struct diff_file {
 	struct diff_room_wait *punch_waiters;
 
 	struct diff_file *hash_next;
-	struct diff_file *prev, *next; /* diff->dirty while alive, a list of dropped files afterwards */
+	struct diff_file *prev, *next; /* diff->dirty; a list of dropped files later */
 	struct io_op unlink_op;
 };
 
@@ -84,19 +85,19 @@ struct file_list {
 };
 
 struct journal {
-	int fd, grow_fd;     /* two, so that neither takes the write-back error that the other one is owed */
-	uint64_t size;	     /* zero-filled and durable */
-	uint64_t tail;	     /* where the next group goes */
-	uint64_t sequence;   /* of the next group */
-	uint64_t attempted;  /* the highest sequence that may be on disk */
-	uint64_t reserved;   /* bytes accepted and not yet in the journal */
-	int error;	     /* sticks: nothing can be committed any more */
-	bool lost_names;     /* and names that were logged are not on disk: no fsync can say otherwise */
+	int fd, grow_fd;    /* two: neither takes the write-back error that is the other's */
+	uint64_t size;	    /* zero-filled and durable */
+	uint64_t tail;	    /* where the next group goes */
+	uint64_t sequence;  /* of the next group */
+	uint64_t attempted; /* the highest sequence that may be on disk */
+	uint64_t reserved;  /* bytes accepted and not yet in the journal */
+	int error;	    /* sticks: nothing can be committed any more */
+	bool lost_names;    /* and names are not on disk: no fsync can say otherwise */
 	bool growing;
-	int grow_error;	     /* of the last attempt */
-	uint64_t grow_time;  /* when that was */
-	int full_error;	     /* neither growing nor a new state has made room: what who asks is told for a while */
-	uint64_t full_time;  /* since then */
+	int grow_error;	    /* of the last attempt */
+	uint64_t grow_time; /* when that was */
+	int full_error;	    /* neither growing nor a new state has made room: told for a while */
+	uint64_t full_time; /* since then */
 	struct io_op grow_op;
 	struct iovec grow_iov[16];
 	struct diff_room_wait *waiters, **waiters_tail;
@@ -130,9 +131,9 @@ struct commit {
 	struct diff_sync *waiters;
 	struct diff_buffer payload; /* names first, then the files' records */
 	size_t names_len;
-	uint64_t room;		    /* journal bytes set aside for the payload */
-	struct diff_buffer state;   /* len > 0: a new state instead of a group, if all goes well */
-	bool state_renamed;	    /* the new state may be what a mount finds */
+	uint64_t room;		  /* journal bytes set aside for the payload */
+	struct diff_buffer state; /* len > 0: a new state instead of a group, if all goes well */
+	bool state_renamed;	  /* the new state may be what a mount finds */
 	struct commit_file *files;
 	size_t file_count, file_cap, next_file;
 	uint64_t state_sequence;
@@ -150,7 +151,7 @@ struct diff {
 	uint8_t uuid[DIFF_UUID_SIZE];
 	char *generation; /* "gen/1" */
 	int dirfd, lock_fd, gen_fd, data_fd;
-	bool unclean; /* the last mount did not end well: its writes may be in the page cache only */
+	bool unclean; /* the last mount did not end well: writes may be in the page cache only */
 	bool recovered, loading_state;
 	const struct diff_namespace *ns;
 	struct io_engine *io;
@@ -169,19 +170,19 @@ struct diff {
 
 	struct diff_buffer names; /* records for the next commit */
 	struct journal journal;
-	uint64_t state_size;	   /* bytes of the last state */
-	bool state_wanted;	   /* whatever the length of the journal */
-	uint64_t state_retry_at;   /* journal bytes before which no new state is tried after a failure */
-	uint64_t state_retry_time; /* or, where the journal cannot become longer, until then */
+	uint64_t state_size;	    /* bytes of the last state */
+	bool state_wanted;	    /* whatever the length of the journal */
+	uint64_t state_retry_at;    /* journal bytes before a new state is tried after a failure */
+	uint64_t state_retry_time;  /* or, where the journal cannot become longer, until then */
 	struct diff_sync room_sync; /* a commit for the sake of a new state, while done is set */
 	struct commit commit;
 	struct dir_sync dirs[DIFF_DATA_DIRS];
 	struct diff_sync *queue; /* for the next commit */
-	uint64_t recent[4];	   /* ids of the last fsyncs of different files */
+	uint64_t recent[4];	 /* ids of the last fsyncs of different files */
 	unsigned recent_pos, streak, repeats;
 
-	uint64_t space_free, space_claimed, space_time; /* of the host filesystem, when last asked */
-	uint64_t in_flight;	   /* writes, syncs, punches, unlinks */
+	uint64_t space_free, space_claimed, space_time; /* of the host, when last asked */
+	uint64_t in_flight;				/* writes, syncs, punches, unlinks */
 	struct diff_stats stats;
 };
 
@@ -195,8 +196,8 @@ struct superblock {
 };
 int superblock_write(int dirfd, const struct superblock *sb, const struct diff_binding *binding);
 /* -ENOENT: there is none. Else reads, verifies and compares with binding. */
-int superblock_load(int dirfd, const char *path, const struct diff_binding *binding, struct errmsg *e,
-		    struct superblock *ret);
+int superblock_load(int dirfd, const char *path, const struct diff_binding *binding,
+		    struct errmsg *e, struct superblock *ret);
 
 /* ---- lock.c ---- */
 /* Takes the lock for good; *ret_unclean: whoever held it last has not closed the diff. */
@@ -207,7 +208,7 @@ bool lock_is_ours(int dirfd);
 void lock_mark_clean(int fd);
 
 /* ---- create.c ---- */
-/* Makes an empty diff in dirfd, which is empty or was left unfinished; the superblock comes last. */
+/* Makes a diff in dirfd, which is empty or was left unfinished; the superblock comes last. */
 int diff_create(struct diff *diff, const struct diff_binding *binding, struct errmsg *e);
 /* 1: nothing of a diff is there, or an unfinished one; -ENOTEMPTY: something else is. */
 int diff_check_empty(int dirfd, const char *path, struct errmsg *e);
@@ -229,10 +230,12 @@ void journal_full(struct diff *diff);
 void journal_group(const struct diff *diff, uint8_t *header, uint64_t sequence, const void *payload,
 		   size_t len);
 /*
- * Calls fn with the payload of each group from diff->journal.sequence on, and moves sequence on. -EUCLEAN where
- * a group is missing but a later one is there. Returns the number of groups.
+ * Calls fn with the payload of each group from diff->journal.sequence on, and moves sequence on.
+ * -EUCLEAN where a group is missing but a later one is there. Returns the number of groups.
  */
-int64_t journal_replay(struct diff *diff, int (*fn)(struct diff *diff, const uint8_t *data, size_t len, struct errmsg *e),
+int64_t journal_replay(struct diff *diff,
+		       int (*fn)(struct diff *diff, const uint8_t *data, size_t len,
+				 struct errmsg *e),
 		       struct errmsg *e);
 
 /* ---- state.c ---- */
@@ -242,8 +245,8 @@ int state_encode(struct diff *diff, uint64_t sequence, struct diff_buffer *ret);
 int state_load(struct diff *diff, struct errmsg *e, char **ret_data, const uint8_t **ret_records,
 	       size_t *ret_len);
 /*
- * Makes it the state, durably. *renamed: how far it got when it failed: true if a mount may find the new one. Blocks;
- * reads of diff only what never changes.
+ * Makes it the state, durably. *renamed: how far it got when it failed: true if a mount may find
+ * the new one. Blocks; reads of diff only what never changes.
  */
 int state_write(const struct diff *diff, const struct diff_buffer *state, bool *renamed);
 
@@ -287,8 +290,9 @@ void file_sync(struct diff_file *file, struct diff_file_wait *wait);
 void file_hold(struct diff_file *file);
 void file_unhold(struct diff_file *file); /* may free it */
 /*
- * The disk has no room for a longer journal, but may have for a new state, after which the journal begins anew: a commit
- * that writes one, and wakes those who wait for room whatever came of it. False: no such luck.
+ * The disk has no room for a longer journal, but may have for a new state, after which the journal
+ * begins anew: a commit that writes one, and wakes those who wait for room whatever came of it.
+ * False: no such luck.
  */
 bool sync_for_room(struct diff *diff);
 /* One of the things that op waits for has come to its end. */
@@ -300,7 +304,10 @@ int commit_capture(struct diff *diff);
 
 /* ---- commit.c ---- */
 void commit_start(struct diff *diff);
-/* True if the commit in flight makes something durable that a sync of file (NULL: of names) must wait for. */
+/*
+ * True if the commit in flight makes something durable that a sync of file (NULL: of names) must
+ * wait for.
+ */
 bool commit_concerns(const struct diff *diff, const struct diff_file *file);
 
 /* ---- recover.c ---- */

@@ -1,6 +1,6 @@
 /*
- * gen/<g>/journal, format 1, little-endian: groups, one a commit, each at a multiple of 8 bytes right behind the one
- * before:
+ * gen/<g>/journal, format 1, little-endian: groups, one a commit, each at a multiple of 8 bytes
+ * right behind the one before:
  *
  *	0	u32	"PGOJ"
  *	4	u32	crc32c of the diff's uuid, the header from byte 8 on, and the records
@@ -10,13 +10,15 @@
  *	24	u64	zero
  *	32		records (record.c)
  *
- * The file grows by segments of 1 MiB that are written with zeros and fsynced ahead of need, so that a commit neither
- * allocates space nor changes the size, and cannot fail for want of space on filesystems that overwrite in place.
- * After a new state it is written from offset 0 again; what is left of earlier groups has lower sequences.
+ * The file grows by segments of 1 MiB that are written with zeros and fsynced ahead of need, so
+ * that a commit neither allocates space nor changes the size, and cannot fail for want of space on
+ * filesystems that overwrite in place. After a new state it is written from offset 0 again; what is
+ * left of earlier groups has lower sequences.
  *
- * A group is written when the one before is durable. What follows the first group that is short, out of sequence or fails
- * its checksum therefore was never acknowledged; and if a group of a higher sequence follows all the same, the journal
- * was damaged after it was written, and what it lost was: that is refused, not replayed up to there.
+ * A group is written when the one before is durable. What follows the first group that is short,
+ * out of sequence or fails its checksum therefore was never acknowledged; and if a group of a
+ * higher sequence follows all the same, the journal was damaged after it was written, and what it
+ * lost was: that is refused, not replayed up to there.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -33,13 +35,15 @@
 #define CRC_FROM   8u
 #define NAME	   "journal"
 #define GROW_AHEAD (256u << 10)
-#define GROW_PAUSE UINT64_C(1000000000) /* ns between attempts that nobody waits for, after a failure */
+#define GROW_PAUSE                                                                                 \
+	UINT64_C(1000000000) /* ns between attempts that nobody waits for, after a failure */
 
 static const uint8_t zeros[DIFF_SEGMENT / 16];
 
 /* ---- groups ---- */
 
-static uint32_t checksum(const struct diff *diff, const uint8_t *header, const void *payload, size_t len)
+static uint32_t checksum(const struct diff *diff, const uint8_t *header, const void *payload,
+			 size_t len)
 {
 	uint32_t crc = crc32c(0, diff->uuid, sizeof(diff->uuid));
 
@@ -59,8 +63,8 @@ void journal_group(const struct diff *diff, uint8_t *header, uint64_t sequence, 
 }
 
 /* The group at data, if it is one: its sequence and the length of its records. */
-static bool read_group(const struct diff *diff, const uint8_t *data, size_t len, uint64_t min_sequence,
-		       uint64_t *ret_sequence, size_t *ret_len)
+static bool read_group(const struct diff *diff, const uint8_t *data, size_t len,
+		       uint64_t min_sequence, uint64_t *ret_sequence, size_t *ret_len)
 {
 	size_t payload;
 
@@ -74,22 +78,27 @@ static bool read_group(const struct diff *diff, const uint8_t *data, size_t len,
 	return get_le32(data + 4) == checksum(diff, data, data + DIFF_GROUP_HEADER, payload);
 }
 
-static int check_rest(const struct diff *diff, const uint8_t *data, size_t pos, size_t len, struct errmsg *e)
+static int check_rest(const struct diff *diff, const uint8_t *data, size_t pos, size_t len,
+		      struct errmsg *e)
 {
 	uint64_t sequence;
 	size_t payload;
 
 	for (; pos < len; pos += DIFF_GROUP_ALIGN)
-		if (read_group(diff, data + pos, len - pos, diff->journal.sequence + 1, &sequence, &payload))
+		if (read_group(diff, data + pos, len - pos, diff->journal.sequence + 1, &sequence,
+			       &payload))
 			return errmsg_set(e, -EUCLEAN,
-					  "'%s/%s/" NAME "' is damaged: group %llu is missing or unreadable, but group %llu follows",
+					  "'%s/%s/" NAME "' is damaged: group %llu is missing or "
+					  "unreadable, but group %llu follows",
 					  diff->path, diff->generation,
-					  (unsigned long long)diff->journal.sequence, (unsigned long long)sequence);
+					  (unsigned long long)diff->journal.sequence,
+					  (unsigned long long)sequence);
 	return 0;
 }
 
 int64_t journal_replay(struct diff *diff,
-		       int (*fn)(struct diff *diff, const uint8_t *data, size_t len, struct errmsg *e),
+		       int (*fn)(struct diff *diff, const uint8_t *data, size_t len,
+				 struct errmsg *e),
 		       struct errmsg *e)
 {
 	size_t len = diff->journal.size, pos = 0, payload;
@@ -99,10 +108,12 @@ int64_t journal_replay(struct diff *diff,
 	int rc = 0;
 
 	if (n != (int64_t)len)
-		return errmsg_set(e, n < 0 ? (int)n : -EUCLEAN, "'%s/%s/" NAME "': %s", diff->path, diff->generation,
+		return errmsg_set(e, n < 0 ? (int)n : -EUCLEAN, "'%s/%s/" NAME "': %s", diff->path,
+				  diff->generation,
 				  n < 0 ? strerror((int)-n) : "it is shorter than it was");
 	while (pos < len && rc == 0) {
-		if (!read_group(diff, data + pos, len - pos, diff->journal.sequence, &sequence, &payload) ||
+		if (!read_group(diff, data + pos, len - pos, diff->journal.sequence, &sequence,
+				&payload) ||
 		    sequence != diff->journal.sequence)
 			break;
 		rc = fn(diff, data + pos + DIFF_GROUP_HEADER, payload, e);
@@ -121,7 +132,8 @@ int64_t journal_replay(struct diff *diff,
 static void zero_iov(struct iovec iov[16])
 {
 	for (unsigned i = 0; i < 16; i++)
-		iov[i] = (struct iovec){.iov_base = (void *)(uintptr_t)zeros, .iov_len = sizeof(zeros)};
+		iov[i] = (struct iovec){.iov_base = (void *)(uintptr_t)zeros,
+					.iov_len = sizeof(zeros)};
 }
 
 int journal_create(int gen_fd, struct errmsg *e)
@@ -153,12 +165,12 @@ int journal_open(struct diff *diff, struct errmsg *e)
 	if (rc == 0)
 		rc = sys_fstat(j->fd, &st);
 	if (rc < 0)
-		return errmsg_set(e, rc == -ENOENT ? -EUCLEAN : rc, "'%s/%s/" NAME "': %s", diff->path,
-				  diff->generation, strerror(-rc));
+		return errmsg_set(e, rc == -ENOENT ? -EUCLEAN : rc, "'%s/%s/" NAME "': %s",
+				  diff->path, diff->generation, strerror(-rc));
 	j->size = round_down_u64((uint64_t)st.st_size, DIFF_SEGMENT);
 	if (j->size == 0)
-		return errmsg_set(e, -EUCLEAN, "'%s/%s/" NAME "' is damaged: it is too short", diff->path,
-				  diff->generation);
+		return errmsg_set(e, -EUCLEAN, "'%s/%s/" NAME "' is damaged: it is too short",
+				  diff->path, diff->generation);
 	return 0;
 }
 
@@ -306,7 +318,8 @@ int journal_reserve(struct diff *diff, uint64_t n)
 		journal_grow(diff);
 	if (room(diff) < n) {
 		diff->state_wanted = true;
-		return j->full_error && time_ns() - j->full_time < GROW_PAUSE ? j->full_error : -EAGAIN;
+		return j->full_error && time_ns() - j->full_time < GROW_PAUSE ? j->full_error
+									      : -EAGAIN;
 	}
 	j->reserved += n;
 	return 0;

@@ -1,12 +1,14 @@
 /*
  * fdatasync of one data file, and what a diff_sync has to wait for.
  *
- * A file has one fdatasync in flight at most: the host reports a failed write-back once per open file, and of two
- * concurrent calls the wrong one could get it. Who comes while one runs is served by the next.
+ * A file has one fdatasync in flight at most: the host reports a failed write-back once per open
+ * file, and of two concurrent calls the wrong one could get it. Who comes while one runs is served
+ * by the next.
  *
- * A diff_sync is answered without a commit when no commit has anything to do with it: then it is one fdatasync, or
- * nothing. When only names are missing and are on their way in the commit that runs, it waits for that one and does its
- * fdatasync meanwhile. Else it queues, and all that queue share the next commit.
+ * A diff_sync is answered without a commit when no commit has anything to do with it: then it is
+ * one fdatasync, or nothing. When only names are missing and are on their way in the commit that
+ * runs, it waits for that one and does its fdatasync meanwhile. Else it queues, and all that queue
+ * share the next commit.
  */
 #include <errno.h>
 
@@ -63,8 +65,8 @@ static void start_sync(struct diff_file *file)
 	file_update_list(file);
 	file_hold(file);
 	file->diff->in_flight++;
-	file->sync_op =
-		(struct vfd_op){.io = {.code = IO_FDATASYNC}, .vfd = file->vfd, .done = file_synced};
+	file->sync_op = (struct vfd_op){
+		.io = {.code = IO_FDATASYNC}, .vfd = file->vfd, .done = file_synced};
 	vfd_submit(&file->sync_op);
 }
 
@@ -149,9 +151,9 @@ bool sync_for_room(struct diff *diff)
 }
 
 /*
- * PostgreSQL's checkpointer syncs file after file: from the fifth different one on, what it will ask for next is
- * synced beforehand. In between, backends sync their WAL, which is one file again and again: that neither counts nor,
- * while it is not too much, interrupts the row.
+ * PostgreSQL's checkpointer syncs file after file: from the fifth different one on, what it will
+ * ask for next is synced beforehand. In between, backends sync their WAL, which is one file again
+ * and again: that neither counts nor, while it is not too much, interrupts the row.
  */
 static bool is_checkpoint(struct diff *diff, const struct diff_file *file)
 {

@@ -1,9 +1,10 @@
 /*
- * tests/unit/diff_fault_test.c: a script of operations in which the N-th system call fails, once or from there on, for
- * every N until the script runs through.
+ * tests/unit/diff_fault_test.c: a script of operations in which the N-th system call fails, once or
+ * from there on, for every N until the script runs through.
  *
- * Each time: the error reaches a caller as itself (or as EROFS once an EIO has failed the diff), an operation that
- * failed has changed nothing, and the next mount finds of each file its last acknowledged version or a later one.
+ * Each time: the error reaches a caller as itself (or as EROFS once an EIO has failed the diff), an
+ * operation that failed has changed nothing, and the next mount finds of each file its last
+ * acknowledged version or a later one.
  */
 #include "diff_util.h"
 
@@ -262,7 +263,8 @@ static bool matches(unsigned f, const struct version *v)
 		return false;
 	if (!v->exists)
 		return true;
-	if (env_size(names[f]) != v->size || diff_file_base_limit(env_file(names[f])) != v->base_limit)
+	if (env_size(names[f]) != v->size ||
+	    diff_file_base_limit(env_file(names[f])) != v->base_limit)
 		return false;
 	for (uint32_t i = 0; i < BLOCKS; i++)
 		if (env_state(names[f], i) != (enum block_state)v->state[i])
@@ -277,11 +279,14 @@ static void assert_found(unsigned f, long at, const char *kind)
 	for (unsigned i = m->acked; i < m->count; i++)
 		if (matches(f, &m->history[i]))
 			return;
-	ck_abort_msg("%s with call %ld failing: '%s' has no version from %u to %u (size %llu)", kind, at, names[f],
-		     m->acked, m->count - 1, env_id(names[f]) ? (unsigned long long)env_size(names[f]) : 0);
+	ck_abort_msg("%s with call %ld failing: '%s' has no version from %u to %u (size %llu)",
+		     kind, at, names[f], m->acked, m->count - 1,
+		     env_id(names[f]) ? (unsigned long long)env_size(names[f]) : 0);
 }
 
-/* Content is compared where only one version can be meant; overwriting in place keeps the states. */
+/*
+ * Content is compared where only one version can be meant; overwriting in place keeps the states.
+ */
 static void assert_content(unsigned f)
 {
 	const struct model *m = &models[f];
@@ -425,7 +430,10 @@ static int no_segments(void *ctx, const struct sys_event *ev)
 	return len == 1u << 20 ? -ENOSPC : 0;
 }
 
-/* Too little space for a longer journal is enough for a new state: names can still be made and removed. */
+/*
+ * Too little space for a longer journal is enough for a new state: names can still be made and
+ * removed.
+ */
 START_TEST(a_journal_that_cannot_grow)
 {
 	static const struct sys_hook hook = {.before = no_segments};
@@ -446,8 +454,14 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("diff_fault");
-	const TTest *const tests[] = {eio_once, eio_for_ever, enospc_once, enospc_for_ever, edquot_once, with_states,
-				      dropped_after_the_journal_failed, a_journal_that_cannot_grow};
+	const TTest *const tests[] = {eio_once,
+				      eio_for_ever,
+				      enospc_once,
+				      enospc_for_ever,
+				      edquot_once,
+				      with_states,
+				      dropped_after_the_journal_failed,
+				      a_journal_that_cannot_grow};
 	TCase *tcase = tcase_create("fault");
 
 	tcase_add_checked_fixture(tcase, env_setup, env_teardown);
