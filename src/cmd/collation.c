@@ -11,21 +11,25 @@
 
 #define PSQL_TIMEOUT_MS 60000
 #define DATABASES_MAX	64
+#define PSQLS_MAX                                                                                  \
+	4 /* at once: most of the time goes into the first connection to each database             \
+	   */
+#define FIRST_DATABASE "template1"
 
-/* Columns of all answers: database, collation, recorded version, actual version. */
-static const char databases_sql[] = "SELECT datname, '', coalesce(datcollversion, ''), "
-				    "coalesce(pg_database_collation_actual_version(oid), '')"
-				    " FROM pg_catalog.pg_database WHERE datallowconn ORDER BY "
-				    "datname = 'template1' DESC, datname LIMIT 1000";
-static const char databases_sql_14[] =
-	"SELECT datname, '', '', '' FROM pg_catalog.pg_database WHERE datallowconn"
-	" ORDER BY datname = 'template1' DESC, datname LIMIT 1000";
+/* Columns of all answers: database, collation, recorded version, actual version. A database itself
+ * has no collation name. */
+static const char databases_sql[] =
+	"SELECT datname, '', coalesce(datcollversion, ''),"
+	" coalesce(pg_catalog.pg_database_collation_actual_version(oid), '')"
+	" FROM pg_catalog.pg_database WHERE datallowconn ORDER BY datname LIMIT 1000;\n";
+static const char databases_sql_14[] = "SELECT datname, '', '', '' FROM pg_catalog.pg_database"
+				       " WHERE datallowconn ORDER BY datname LIMIT 1000;\n";
 static const char collations_sql[] =
 	"SELECT pg_catalog.current_database(), collname, collversion,"
 	" coalesce(pg_catalog.pg_collation_actual_version(oid), '') FROM pg_catalog.pg_collation"
 	" WHERE collversion IS NOT NULL"
-	" AND collversion IS DISTINCT FROM pg_catalog.pg_collation_actual_version(oid) ORDER BY "
-	"collname;\n";
+	" AND collversion IS DISTINCT FROM pg_catalog.pg_collation_actual_version(oid)"
+	" ORDER BY collname;\n";
 
 struct asking {
 	const struct pgbin *bin;
@@ -35,18 +39,16 @@ struct asking {
 };
 
 /* Fields end with \x1f and rows with \x1e, which no name has. */
-static int ask(const struct asking *a, const char *database, const char *script, char **ret_output,
-	       int *ret_status)
+static int begin(const struct asking *a, const char *script, struct process *ret)
 {
-	const char *argv[] = {a->bin->psql, "-X",    "-q",   "-A",     "-t",	"-w", "-F",
-			      "\x1f",	    "-R",    "\x1e", "-h",     a->host, "-p", a->port,
-			      "-U",	    a->user, "-d",   database, "-f",	"-",  NULL};
+	const char *argv[] = {a->bin->psql, "-X",    "-q",   "-A",	     "-t",    "-w", "-F",
+			      "\x1f",	    "-R",    "\x1e", "-h",	     a->host, "-p", a->port,
+			      "-U",	    a->user, "-d",   FIRST_DATABASE, "-f",    "-",  NULL};
 	/* Event triggers on login (17) are the cluster's own business. */
 	const char *env[] = {"PGCLIENTENCODING=UTF8", "PGCONNECT_TIMEOUT=20",
 			     a->bin->major >= 17 ? "PGOPTIONS=-c event_triggers=off" : NULL, NULL};
 
-	return process_run_input(a->owner, argv, env, script, PSQL_TIMEOUT_MS, NULL, ret_output,
-				 ret_status);
+	return process_begin(a->owner, argv, env, script, NULL, ret);
 }
 
 static int add(struct collation_list *list, char *const fields[4])
@@ -92,9 +94,22 @@ static int each_row(char *text, int (*fn)(void *ctx, char *const fields[4]), voi
 
 struct databases {
 	struct collation_list *list;
-	FILE *script;
+	struct {
+		char *text;
+		size_t size;
+		FILE *f;
+	} scripts[PSQLS_MAX];
 	unsigned count, left_out;
 };
+
+static void databases_clear(struct databases *d)
+{
+	for (unsigned i = 0; i < PSQLS_MAX; i++) {
+		if (d->scripts[i].f != NULL)
+			(void)fclose(d->scripts[i].f);
+		free(d->scripts[i].text);
+	}
+}
 
 /*
  * A database's name comes from the backup, and psql would take one with '=' or "://" as where to
@@ -108,18 +123,29 @@ static bool is_plain(const char *name)
 	return name[0] != '\0';
 }
 
-static int take_database(void *ctx, char *const fields[4])
+/* Rows of the first answer: databases, which the scripts share among them, and collations of the
+ * first one. */
+static int take_first(void *ctx, char *const fields[4])
 {
 	struct databases *d = ctx;
+	unsigned i = d->count % PSQLS_MAX;
 
+	if (fields[1][0] != '\0')
+		return add(d->list, fields);
+	if (fields[2][0] != '\0' && strcmp(fields[2], fields[3]) != 0 && add(d->list, fields) < 0)
+		return -ENOMEM;
+	if (strcmp(fields[0], FIRST_DATABASE) == 0)
+		return 0;
 	if (d->count == DATABASES_MAX || !is_plain(fields[0])) {
 		d->left_out++;
 		return 0;
 	}
 	d->count++;
-	(void)fprintf(d->script, "\\connect \"%s\"\n%s", fields[0], collations_sql);
-	if (fields[2][0] != '\0' && strcmp(fields[2], fields[3]) != 0)
-		return add(d->list, fields);
+	if (d->scripts[i].f == NULL)
+		d->scripts[i].f = open_memstream(&d->scripts[i].text, &d->scripts[i].size);
+	if (d->scripts[i].f == NULL)
+		return -ENOMEM;
+	(void)fprintf(d->scripts[i].f, "\\connect \"%s\"\n%s", fields[0], collations_sql);
 	return 0;
 }
 
@@ -141,31 +167,66 @@ static int note(struct collation_list *list, const char *text, const char *outpu
 	return 0;
 }
 
+static int ask_first(const struct asking *a, struct databases *d)
+{
+	_cleanup_free_ char *rows = NULL;
+	_cleanup_free_ char *script = NULL;
+	struct process psql;
+	int rc, status;
+
+	if (asprintf(&script, "%s%s", a->bin->major >= 15 ? databases_sql : databases_sql_14,
+		     collations_sql) < 0) {
+		script = NULL;
+		return -ENOMEM;
+	}
+	rc = begin(a, script, &psql);
+	if (rc == 0)
+		rc = process_end(&psql, PSQL_TIMEOUT_MS, NULL, &rows, &status);
+	if (rc < 0 || status != 0)
+		return note(d->list, "collation versions were not checked", rows);
+	return each_row(rows, take_first, d);
+}
+
+static int ask_others(const struct asking *a, struct databases *d)
+{
+	struct process psqls[PSQLS_MAX];
+	unsigned running = 0;
+	int rc = 0;
+
+	for (; running < PSQLS_MAX && d->scripts[running].f != NULL; running++) {
+		if (fflush(d->scripts[running].f) != 0)
+			rc = -ENOMEM;
+		else if (begin(a, d->scripts[running].text, &psqls[running]) < 0)
+			rc = note(d->list, "not all collation versions were checked", NULL);
+		else
+			continue;
+		break;
+	}
+	for (unsigned i = 0; i < running; i++) {
+		_cleanup_free_ char *rows = NULL;
+		int status, failed;
+
+		failed = process_end(&psqls[i], PSQL_TIMEOUT_MS, NULL, &rows, &status);
+		if (failed < 0 || status != 0)
+			failed = note(d->list, "not all collation versions were checked", rows);
+		else
+			failed = each_row(rows, take_collation, d->list);
+		rc = rc < 0 ? rc : failed;
+	}
+	return rc;
+}
+
 static int ask_all(const struct asking *a, struct collation_list *list)
 {
-	_cleanup_free_ char *names = NULL;
-	_cleanup_free_ char *script = NULL;
-	_cleanup_free_ char *rows = NULL;
-	struct databases d = {.list = list};
-	int rc, status;
-	size_t size;
+	_cleanup_(databases_clear) struct databases d = {.list = list};
+	int rc;
 
-	rc = ask(a, "template1", a->bin->major >= 15 ? databases_sql : databases_sql_14, &names,
-		 &status);
-	if (rc < 0 || status != 0)
-		return note(list, "collation versions were not checked", names);
-	d.script = open_memstream(&script, &size);
-	if (d.script == NULL)
-		return -ENOMEM;
-	rc = each_row(names, take_database, &d);
-	if (fclose(d.script) != 0 || rc < 0)
-		return -ENOMEM;
-	rc = ask(a, "template1", script, &rows, &status);
-	if (rc < 0 || status != 0)
-		return note(list, "not all collation versions were checked", rows);
-	if (d.left_out > 0)
-		(void)note(list, "collation versions were not checked in all databases", NULL);
-	return each_row(rows, take_collation, list);
+	rc = ask_first(a, &d);
+	if (rc == 0)
+		rc = ask_others(a, &d);
+	if (rc == 0 && d.left_out > 0)
+		rc = note(list, "collation versions were not checked in all databases", NULL);
+	return rc;
 }
 
 int collation_check(const struct pgbin *bin, const struct owner *owner, const char *host,

@@ -296,13 +296,16 @@ static int input_file(const char *input)
 	return fd;
 }
 
-static int run(const struct owner *owner, const char *const *argv, char **envp, int in,
-	       int timeout_ms, char **output)
+static int begin(const struct owner *owner, const char *const *argv, char **envp, const char *input,
+		 struct process *ret)
 {
 	_cleanup_(pipe_close) struct pipe out = {-1, -1};
-	int rc, status;
+	_cleanup_close_ int in = input_file(input);
+	int rc;
 	pid_t pid;
 
+	if (in < 0)
+		return in;
 	rc = pipe_make(&out);
 	if (rc < 0)
 		return rc;
@@ -311,40 +314,52 @@ static int run(const struct owner *owner, const char *const *argv, char **envp, 
 		return -errno;
 	if (pid == 0)
 		run_child(owner, argv, envp, in, out.write_end);
-	util_closep(&out.write_end);
-	out.write_end = -1;
-	rc = collect(out.read_end, timeout_ms, output);
-	if (rc < 0)
-		(void)kill(pid, SIGKILL);
-	status = wait_for(pid);
-	return rc < 0 ? rc : status;
+	ret->pid = pid;
+	ret->output = TAKE_FD(out.read_end);
+	return 0;
 }
 
-int process_run_input(const struct owner *owner, const char *const *argv, const char *const *env,
-		      const char *input, int timeout_ms, struct errmsg *e, char **ret_output,
-		      int *ret_status)
+int process_begin(const struct owner *owner, const char *const *argv, const char *const *env,
+		  const char *input, struct errmsg *e, struct process *ret)
 {
 	_cleanup_(environment_clear) struct environment environment = {0};
-	_cleanup_free_ char *output = NULL;
-	_cleanup_close_ int in = -1;
 	int rc;
 
 	rc = environment_make(owner, env, &environment);
-	if (rc == 0) {
-		in = input_file(input);
-		rc = in < 0 ? in : run(owner, argv, environment.items, in, timeout_ms, &output);
-	}
+	if (rc == 0)
+		rc = begin(owner, argv, environment.items, input, ret);
+	return rc < 0 ? errmsg_set(e, rc, "cannot run %s: %s", argv[0], strerror(-rc)) : 0;
+}
+
+int process_end(struct process *process, int timeout_ms, struct errmsg *e, char **ret_output,
+		int *ret_status)
+{
+	_cleanup_free_ char *output = NULL;
+	int rc, status;
+
+	rc = collect(process->output, timeout_ms, &output);
 	if (rc < 0)
-		return errmsg_set(e, rc, "cannot run %s: %s", argv[0], strerror(-rc));
+		(void)kill(process->pid, SIGKILL);
+	util_closep(&process->output);
+	process->output = -1;
+	status = wait_for(process->pid);
+	if (rc == 0 && status < 0)
+		rc = status;
+	if (rc < 0)
+		return errmsg_set(e, rc, "a program failed: %s", strerror(-rc));
 	*ret_output = TAKE_PTR(output);
-	*ret_status = rc;
+	*ret_status = status;
 	return 0;
 }
 
 int process_run(const struct owner *owner, const char *const *argv, const char *const *env,
 		int timeout_ms, struct errmsg *e, char **ret_output, int *ret_status)
 {
-	return process_run_input(owner, argv, env, NULL, timeout_ms, e, ret_output, ret_status);
+	struct process process;
+	int rc;
+
+	rc = process_begin(owner, argv, env, NULL, e, &process);
+	return rc < 0 ? rc : process_end(&process, timeout_ms, e, ret_output, ret_status);
 }
 
 /* The log is the owner's file: it is opened with the owner's rights and through no link. */

@@ -31,18 +31,28 @@ void owner_clear(struct owner *owner);
 int owner_enter(const struct owner *owner, struct errmsg *e);
 void owner_leave(void);
 
+/* A program that runs. */
+struct process {
+	pid_t pid;
+	int output; /* what it writes to stdout and stderr */
+};
+
 /*
- * Runs argv and returns what it wrote to stdout and stderr (malloc'ed, at most 1 MiB is kept) and
- * its exit status; 128 + n if signal n ended it. env holds further "NAME=value" strings, NULL:
- * none. -ETIMEDOUT after timeout_ms (it is killed then).
+ * Starts argv. env holds further "NAME=value" strings, NULL: none; input is its standard input,
+ * NULL: none. Several may run at once; process_end must follow.
  */
+int process_begin(const struct owner *owner, const char *const *argv, const char *const *env,
+		  const char *input, struct errmsg *e, struct process *ret);
+/*
+ * Waits until it has ended: what it wrote to stdout and stderr (malloc'ed, at most 1 MiB is kept)
+ * and its exit status, 128 + n if signal n ended it. -ETIMEDOUT after timeout_ms (it is killed
+ * then).
+ */
+int process_end(struct process *process, int timeout_ms, struct errmsg *e, char **ret_output,
+		int *ret_status);
+/* Both, without input. */
 int process_run(const struct owner *owner, const char *const *argv, const char *const *env,
 		int timeout_ms, struct errmsg *e, char **ret_output, int *ret_status);
-
-/* As process_run, with `input` as its standard input. */
-int process_run_input(const struct owner *owner, const char *const *argv, const char *const *env,
-		      const char *input, int timeout_ms, struct errmsg *e, char **ret_output,
-		      int *ret_status);
 
 /* Starts argv in a session of its own, its output appended to the file log (made 0600). */
 int process_start(const struct owner *owner, const char *const *argv, const char *log,

@@ -46,10 +46,12 @@ static void run_shell(const char *script, const char *const *env, const char *in
 {
 	const char *argv[] = {"/bin/sh", "-c", script, NULL};
 	struct errmsg e = {0};
+	struct process process;
 	char *output;
 	int status;
 
-	ck_assert_int_eq(process_run_input(&me, argv, env, input, 20000, &e, &output, &status), 0);
+	ck_assert_int_eq(process_begin(&me, argv, env, input, &e, &process), 0);
+	ck_assert_int_eq(process_end(&process, 20000, &e, &output, &status), 0);
 	ck_assert_str_eq(output, wanted);
 	ck_assert_int_eq(status, wanted_status);
 	free(output);
