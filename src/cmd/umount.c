@@ -12,6 +12,7 @@
 #include "fuse/mountinfo.h"
 #include "fuse/session.h"
 
+#include "base/log.h"
 #include "base/sys.h"
 #include "base/util.h"
 
@@ -28,7 +29,8 @@ static const char help[] = "Usage: pgoverlay umount MOUNTPOINT [OPTION]...\n"
 			   "Commit and unmount a clone. A temporary diff goes with it.\n\n"
 			   "  --discard                 remove a permanent diff too\n"
 			   "  --force                   although PostgreSQL or another process "
-			   "uses it; the diff is committed all the same\n"
+			   "uses it; the diff is committed\n"
+			   "                            all the same, unless that fails\n"
 			   "  --help, --version\n";
 
 /* ---- a running clone ---- */
@@ -67,21 +69,34 @@ static int command(const struct clone *clone, const char *name, struct errmsg *e
 	return rc == 0 ? parse_answer(answer) : rc;
 }
 
+/* It is ending by itself, or dead. */
+static bool has_ended(int rc)
+{
+	return rc == -ECONNREFUSED || rc == -ECONNRESET;
+}
+
 static int end_running(const struct clone *clone, unsigned flags, struct errmsg *e)
 {
 	struct errmsg ask = {0};
 	int rc = command(clone, "umount", &ask);
 
-	if (rc == -EBUSY && (flags & UMOUNT_FORCE) != 0)
+	if (rc != 0 && !has_ended(rc) && (flags & UMOUNT_FORCE) != 0) {
 		rc = command(clone, "stop", &ask);
+		/* Whether or not it could commit, it ends. */
+		if (rc != 0 && rc != -EBUSY && registry_wait_end(clone, END_WAIT_MS) == 0) {
+			log_warning("the last changes of '%s' are lost: %s", clone->mountpoint, strerror(-rc));
+			return 0;
+		}
+	}
 	if (rc == -EBUSY)
 		return errmsg_set(e, rc, "'%s' is in use: end what works there, or give --force",
 				  clone->mountpoint);
-	if (rc == -ECONNREFUSED || rc == -ECONNRESET)
-		rc = 0; /* it is ending by itself, or dead */
+	if (has_ended(rc))
+		rc = 0;
 	if (rc != 0)
-		return errmsg_set(e, rc, "cannot unmount '%s': %s", clone->mountpoint,
-				  ask.text[0] != 0 ? ask.text : strerror(-rc));
+		return errmsg_set(e, rc,
+				  "cannot unmount '%s': %s; --force unmounts without what could not be committed",
+				  clone->mountpoint, ask.text[0] != 0 ? ask.text : strerror(-rc));
 	rc = registry_wait_end(clone, END_WAIT_MS);
 	if (rc != 0)
 		return errmsg_set(e, rc, "process %d, which serves '%s', does not end",
