@@ -13,7 +13,7 @@
 TEST_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # shellcheck disable=SC2034 # used by the tests that source this file
 TEST_TOOLS=$TEST_TOP/tests/tools
-PGOVERLAY=${PGOVERLAY:-$(command -v pgoverlay || true)}
+PGOVERLAY=$(realpath -q "${PGOVERLAY:-$(command -v pgoverlay)}")
 PG_BIN=${PG_BIN:-/usr/lib/postgresql/15/bin}
 PG_USER=${PG_USER:-postgres}
 TEST_LONG=${TEST_LONG:-0}
@@ -22,7 +22,9 @@ if [ -z "${TEST_WORK:-}" ]; then
 	TEST_WORK=$(mktemp -d /tmp/pgoverlay-test.XXXXXX)
 	TEST_OWN_WORK=1
 fi
+TEST_WORK=$(realpath "$TEST_WORK")
 chmod 0755 "$TEST_WORK"
+cd / || exit 1 # the caller's directory may be closed to the owner, of which psql would complain
 if [ -z "${TEST_SHARED+set}" ]; then
 	TEST_SHARED=$(dirname "$TEST_TOP")/shared/fixtures/pg_probackup
 	[ -d "$TEST_SHARED" ] || TEST_SHARED=
