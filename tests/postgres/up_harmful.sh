@@ -4,7 +4,7 @@
 set -u
 # shellcheck source-path=SCRIPTDIR source=../tools/lib.sh
 . "$(dirname "$0")/../tools/lib.sh"
-HERE=$(cd "$(dirname "$0")" && pwd)
+HERE=$TEST_TOP/tests/postgres
 
 need "harmful configuration" python3 zstd runuser strace || finish
 where=$TEST_WORK/harmful
