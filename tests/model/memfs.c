@@ -229,8 +229,8 @@ void memfs_add_base(struct memfs *fs, const char *path, uint32_t mode, uint64_t 
 
 int memfs_link(struct memfs *fs, const char *from, const char *to)
 {
-	struct mnode *node, *dir;
-	const char *name;
+	struct mnode *node, *dir = NULL;
+	const char *name = NULL;
 	int rc = memfs_find(fs, from, &node);
 
 	if (rc == 0)
