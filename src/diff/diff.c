@@ -172,7 +172,8 @@ void diff_close(struct diff *diff)
 	if (!diff)
 		return;
 	assert(diff_is_idle(diff));
-	if (diff->lock_fd >= 0 && is_clean(diff))
+	if (diff->lock_fd >= 0 && is_clean(diff) &&
+	    recover_sync_dirs(diff, diff->unlinked, NULL) == 0)
 		lock_mark_clean(diff->lock_fd);
 	free_files(diff);
 	journal_close(&diff->journal);

@@ -166,10 +166,10 @@ void diff_file_touch(struct diff_file *file, const struct diff_attr *attr);
 int diff_truncate(struct diff *diff, struct diff_file *file, uint64_t size);
 
 /*
- * Blocks [first, first + count) become ZERO. In memory, durable with the file's next commit. Errors
- * as diff_log.
+ * Blocks [first, first + count) become ZERO. In memory, durable with the file's next commit. keep: their
+ * host space stays allocated, else it is freed after that commit. Errors as diff_log.
  */
-int diff_zero(struct diff *diff, struct diff_file *file, uint32_t first, uint32_t count);
+int diff_zero(struct diff *diff, struct diff_file *file, uint32_t first, uint32_t count, bool keep);
 
 /*
  * Writes iov to the data file at byte off. off and off + len are multiples of DIFF_BLCKSZ except

@@ -49,7 +49,7 @@ struct diff_file {
 	bool truncated;	   /* a SIZE record waits for the next commit: the file takes part in it */
 	bool touched;	   /* attr waits for the next group */
 	bool dirty;	   /* written since the last fdatasync began */
-	bool listed;	   /* in diff->dirty: some of the above */
+	bool listed;	   /* in diff->dirty: some of the above, or its fdatasync runs */
 	bool has_data;	   /* from recovery: there is a data file, or may be */
 	bool name_durable; /* of the data file, in its directory */
 	bool claimed;	   /* a group or state, maybe still being written, claims blocks of it */
@@ -182,6 +182,7 @@ struct diff {
 	unsigned recent_pos, streak, repeats;
 
 	uint64_t space_free, space_claimed, space_time; /* of the host, when last asked */
+	bool unlinked[DIFF_DATA_DIRS]; /* data/xx whose names have gone since the mount: not durable */
 	uint64_t in_flight;				/* writes, syncs, punches, unlinks */
 	struct diff_stats stats;
 };
@@ -318,5 +319,8 @@ int recover_apply(struct diff *diff, const uint8_t *data, size_t len, struct err
 void diff_set_read_only(struct diff *diff);
 /* A new state from memory, at once; the journal begins anew. Blocks. */
 int diff_write_state(struct diff *diff);
+
+/* Makes the names in these data/xx durable. Blocks. */
+int recover_sync_dirs(struct diff *diff, const bool wanted[DIFF_DATA_DIRS], struct errmsg *e);
 
 #endif

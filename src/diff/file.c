@@ -152,11 +152,11 @@ void diff_file_drop(struct diff *diff, struct diff_file *file)
 
 	file_forget_changes(file);
 	file->touched = file->dirty = false;
+	file->dropped = true; /* and with that in no list of dirty files */
 	file_update_list(file);
 	file_remove(file);
 	journal_release(diff, file->held);
 	diff->failed -= file->error != 0;
-	file->dropped = true;
 	file->freed = file->freed_ready = (struct range){0};
 	if (file_has_data(file) && file->claimed && !early &&
 	    (names_wait || diff->commit.running)) {
@@ -213,7 +213,8 @@ bool file_needs_record(const struct diff_file *file)
 
 void file_update_list(struct diff_file *file)
 {
-	bool wanted = file_needs_record(file) || file->truncated || file->touched || file->dirty;
+	bool wanted = !file->dropped && (file_needs_record(file) || file->truncated ||
+					 file->touched || file->dirty || file->syncing);
 
 	if (wanted == file->listed)
 		return;
@@ -331,7 +332,7 @@ int diff_truncate(struct diff *diff, struct diff_file *file, uint64_t size)
 	return rc;
 }
 
-int diff_zero(struct diff *diff, struct diff_file *file, uint32_t first, uint32_t count)
+int diff_zero(struct diff *diff, struct diff_file *file, uint32_t first, uint32_t count, bool keep)
 {
 	int rc = diff_writable(diff);
 
@@ -348,9 +349,10 @@ int diff_zero(struct diff *diff, struct diff_file *file, uint32_t first, uint32_
 		rc = journal_reserve(diff, DIFF_CLAIM_ROOM);
 	if (rc < 0)
 		return rc;
-	if (file->map.data > 0)
+	if (!keep && file->map.data > 0)
 		range_add(&file->freed, first, first + count);
-	range_cut(&file->allocated, first, first + count);
+	if (!keep)
+		range_cut(&file->allocated, first, first + count);
 	rc = blockmap_set(&file->map, first, count, BLOCK_ZERO);
 	if (rc == 0)
 		rc = blockmap_set(&file->changed, first, count, BLOCK_ZERO);

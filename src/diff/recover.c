@@ -249,7 +249,7 @@ static int sync_data_file(struct diff_file *file, struct errmsg *e)
 		      : 0;
 }
 
-static int sync_dirs(struct diff *diff, const bool wanted[DIFF_DATA_DIRS], struct errmsg *e)
+int recover_sync_dirs(struct diff *diff, const bool wanted[DIFF_DATA_DIRS], struct errmsg *e)
 {
 	char name[4];
 
@@ -283,7 +283,7 @@ static int remove_strays(struct diff *diff, const struct scan *scan, struct errm
 			return errmsg_set(e, rc, "cannot remove '%s/%s/data/%s': %s", diff->path,
 					  diff->generation, path, strerror(-rc));
 	}
-	return sync_dirs(diff, scan->dirty, e);
+	return recover_sync_dirs(diff, scan->dirty, e);
 }
 
 static int write_state(struct diff *diff, struct errmsg *e)
@@ -299,7 +299,7 @@ static int make_durable(struct diff *diff, const struct scan *scan, struct errms
 {
 	int rc = for_each_file(diff, sync_data_file, e);
 
-	return rc < 0 ? rc : sync_dirs(diff, scan->used, e);
+	return rc < 0 ? rc : recover_sync_dirs(diff, scan->used, e);
 }
 
 static void write_note(struct diff *diff, int64_t groups, size_t strays)

@@ -215,6 +215,7 @@ static void unlinked(struct io_op *op)
 	struct diff_file *file = CONTAINER_OF(op, struct diff_file, unlink_op);
 
 	file->diff->in_flight--;
+	file->diff->unlinked[(file->id >> 8) & 0xff] = true;
 	list_remove(&file->diff->going, file);
 	file_free(file);
 }

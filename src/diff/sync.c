@@ -50,6 +50,7 @@ static void file_synced(struct vfd_op *op)
 	file->diff->in_flight--;
 	if (rc < 0)
 		file_fail(file, rc);
+	file_update_list(file);
 	answer_all(waiters, rc);
 	for (waiters = TAKE_PTR(file->next_sync_waiters); waiters; waiters = next) {
 		next = waiters->next;

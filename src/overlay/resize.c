@@ -1,9 +1,10 @@
 /*
  * overlay/resize.c: truncate and fallocate: whole-file tickets, small steps one after the other.
  *
- * Steps: zeros behind the old size when the file grows; zeros into the partial first and last block
- * of a range that is punched or zeroed; host space for what is allocated; then block states and
- * size, each one record. A step that finds no journal room waits and runs again.
+ * Steps: zeros behind the old size when the file grows; host space for what is allocated, before
+ * anything is destroyed that a full disk would not give back; zeros into the partial first and last
+ * block of a range that is punched or zeroed; then block states and size, each one record. A step
+ * that finds no journal room waits and runs again.
  */
 #include "base/util.h"
 #include "overlay/overlay_internal.h"
@@ -14,10 +15,10 @@
 
 enum step {
 	STEP_TAIL,
+	STEP_ALLOCATE,
 	STEP_HEAD_EDGE,
 	STEP_TAIL_EDGE,
 	STEP_ZERO,
-	STEP_ALLOCATE,
 	STEP_SIZE,
 	STEP_DONE
 };
@@ -128,7 +129,7 @@ static void run_zero(struct resize_state *st)
 		next(st, 0);
 	else
 		logged(st, diff_zero(st->ov->diff, st->op->file->record, (uint32_t)first,
-				     (uint32_t)(end - first)));
+				     (uint32_t)(end - first), st->allocate));
 }
 
 static void run(struct resize_state *st)

@@ -413,7 +413,7 @@ int env_zero(const char *name, uint32_t block, uint32_t count)
 {
 	int rc;
 
-	while ((rc = diff_zero(env.diff, env_file(name), block, count)) == -EAGAIN)
+	while ((rc = diff_zero(env.diff, env_file(name), block, count, false)) == -EAGAIN)
 		wait_for_room();
 	return rc;
 }
