@@ -55,7 +55,7 @@ int overlay_lookup(struct overlay *ov, struct file *dir, const char *name, struc
 	if (!file_is_dir(dir))
 		return -ENOTDIR;
 	if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
-		*ret = name[1] ? dir->parent : dir;
+		*ret = name[1] && dir->parent ? dir->parent : dir;
 		return 0;
 	}
 	if (strlen(name) > DIFF_NAME_MAX)

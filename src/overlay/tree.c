@@ -126,8 +126,10 @@ void tree_unlink(struct overlay *ov, struct dirent *d)
 
 	HASH_DELETE(hh, ov->names, d);
 	child_remove(d->dir, d);
-	if (file_is_dir(f))
+	if (file_is_dir(f)) {
 		d->dir->subdirs--;
+		f->parent = NULL; /* it may go before this one does */
+	}
 	if (--f->names == 0)
 		ov->nameless++;
 	if (d->from_chain) {
