@@ -69,23 +69,6 @@ static void take_attr(struct request *req, const struct stat *st, int to_set)
 	}
 }
 
-static int run_setattr(struct request *req)
-{
-	int rc = 0;
-
-	if (req->set != 0)
-		rc = overlay_setattr(req->session->ov, req->file, &req->attr, req->set);
-	if (rc == 0)
-		request_reply_attr(req);
-	return rc;
-}
-
-/* Behind the earlier writes: their times must not overwrite the ones set here. */
-static void setattr_granted(struct overlay_wait *op)
-{
-	request_run(CONTAINER_OF(op, struct request, op.wait), run_setattr);
-}
-
 static void setattr_resized(struct overlay_resize *op)
 {
 	struct request *req = CONTAINER_OF(op, struct request, op.resize);
@@ -93,7 +76,39 @@ static void setattr_resized(struct overlay_resize *op)
 	if (op->result != 0)
 		request_reply(req, op->result);
 	else
-		request_run(req, run_setattr);
+		request_reply_attr(req);
+}
+
+/*
+ * The size comes last: an error after it had changed would leave the kernel with the old one for
+ * as long as it keeps attributes.
+ */
+static void setattr_resize(struct request *req)
+{
+	req->op.resize = (struct overlay_resize){
+		.file = req->file, .off = req->new_size, .done = setattr_resized};
+	overlay_resize(req->session->ov, &req->op.resize);
+}
+
+static int run_setattr(struct request *req)
+{
+	int rc = 0;
+
+	if (req->set != 0)
+		rc = overlay_setattr(req->session->ov, req->file, &req->attr, req->set);
+	if (rc != 0)
+		return rc;
+	if (req->resizes)
+		setattr_resize(req);
+	else
+		request_reply_attr(req);
+	return 0;
+}
+
+/* Behind the earlier writes: their times must not overwrite the ones set here. */
+static void setattr_granted(struct overlay_wait *op)
+{
+	request_run(CONTAINER_OF(op, struct request, op.wait), run_setattr);
 }
 
 static void op_setattr(fuse_req_t fuse, fuse_ino_t ino, struct stat *st, int to_set,
@@ -106,10 +121,10 @@ static void op_setattr(fuse_req_t fuse, fuse_ino_t ino, struct stat *st, int to_
 	req->result = req->file;
 	overlay_ref(req->result);
 	take_attr(req, st, to_set);
-	if ((to_set & FUSE_SET_ATTR_SIZE) != 0) {
-		req->op.resize = (struct overlay_resize){
-			.file = req->file, .off = (uint64_t)st->st_size, .done = setattr_resized};
-		overlay_resize(req->session->ov, &req->op.resize);
+	req->resizes = (to_set & FUSE_SET_ATTR_SIZE) != 0;
+	req->new_size = (uint64_t)st->st_size;
+	if (req->resizes) { /* takes its place among the writes at once */
+		request_run(req, run_setattr);
 		return;
 	}
 	req->op.wait = (struct overlay_wait){.file = req->file, .done = setattr_granted};
