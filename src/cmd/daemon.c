@@ -380,6 +380,12 @@ static int prepare(struct daemon *d, struct errmsg *e)
 	return rc;
 }
 
+static void wait_idle(struct io_engine *io)
+{
+	while (io != NULL && !io_idle(io))
+		(void)io_wait(io, -1);
+}
+
 /*
  * Frees what is there, last made first. Where mounting failed the rights are still there, but lock
  * files in the store are rewritten as the owner. The helper goes last: it removes what nobody uses
@@ -391,10 +397,12 @@ static void tear_down(struct daemon *d)
 
 	session_free(d->session);
 	entered = owner_enter(&d->plan->owner, NULL) == 0;
-	overlay_free(d->overlay);
 	/* Files without a name went with their last node: their host space is being freed. */
-	while (d->io != NULL && !io_idle(d->io))
-		(void)io_wait(d->io, -1);
+	wait_idle(d->io);
+	if (d->overlay != NULL && d->diff != NULL)
+		(void)diff_checkpoint(d->diff); /* else the next mount replays the journal */
+	overlay_free(d->overlay);
+	wait_idle(d->io);
 	diff_close(d->diff);
 	vfd_cache_free(d->vfds);
 	bufpool_free(d->buffers);
