@@ -71,6 +71,7 @@ int env_unlink(const char *name);      /* drops the file when the last name goes
 int env_unlink_open(const char *name); /* does not drop */
 void env_drop_nameless(void);	       /* what env_unlink_open has left */
 int env_rename(const char *name, const char *name2);
+void env_wait_for_room(void); /* after -EAGAIN */
 int env_log(const struct diff_record *records, unsigned count); /* diff_log, waiting for room */
 
 /* Whole blocks, each with the content tag; the size grows to cover them. */
@@ -79,6 +80,8 @@ int env_truncate(const char *name, uint64_t size);
 int env_zero(const char *name, uint32_t block, uint32_t count);
 int env_allocate(const char *name, uint64_t off, uint64_t len);
 int env_sync(const char *name); /* NULL: names only; "*": all */
+
+void env_sync_done(struct diff_sync *op); /* done for a diff_sync of the test's own: becomes NULL */
 
 enum block_state env_state(const char *name, uint32_t block);
 void env_assert_block(const char *name, uint32_t block,
@@ -102,6 +105,8 @@ long env_fail_seen(void);
 /* All bytes of superblock and gen/ in one number. */
 uint64_t env_fingerprint(void);
 unsigned env_data_files(void);
+uint64_t env_data_bytes(const char *name); /* host space of its data file */
+struct diff_stats env_stats(void);
 void env_path(char *ret, size_t size, const char *relative);
 
 #endif
