@@ -295,11 +295,24 @@ static int write_state(struct diff *diff, struct errmsg *e)
 		      : 0;
 }
 
+/* Whoever was killed after a rename may not have come to make it durable: a new superblock, a new
+ * state. */
+static int sync_renames(struct diff *diff, struct errmsg *e)
+{
+	int rc = sys_fsync(diff->gen_fd);
+
+	if (rc == 0)
+		rc = sys_fsync(diff->dirfd);
+	return rc < 0 ? errmsg_set(e, rc, "'%s': %s", diff->path, strerror(-rc)) : 0;
+}
+
 static int make_durable(struct diff *diff, const struct scan *scan, struct errmsg *e)
 {
 	int rc = for_each_file(diff, sync_data_file, e);
 
-	return rc < 0 ? rc : recover_sync_dirs(diff, scan->used, e);
+	if (rc == 0)
+		rc = recover_sync_dirs(diff, scan->used, e);
+	return rc < 0 ? rc : sync_renames(diff, e);
 }
 
 static void write_note(struct diff *diff, int64_t groups, size_t strays)
@@ -325,10 +338,13 @@ int diff_recover(struct diff *diff, const struct diff_namespace *ns, struct errm
 		rc = (int)groups;
 	if (rc == 0)
 		rc = for_each_file(diff, drop_if_nameless, e);
-	if (rc == 0 && (diff->unclean || groups > 0))
+	if (rc == 0 && (diff->unclean || groups > 0)) {
 		rc = scan_data(diff, &scan, e);
-	else if (rc == 0)
+		/* what whoever was killed has removed may not be gone for good */
+		memset(diff->unlinked, true, sizeof(diff->unlinked));
+	} else if (rc == 0) {
 		rc = for_each_file(diff, expect_data, e);
+	}
 	if (rc == 0)
 		rc = for_each_file(diff, check_data, e);
 	if (rc == 0 && (diff->unclean || groups > 0))

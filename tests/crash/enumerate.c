@@ -36,14 +36,17 @@ static void sync_one(struct unsynced *u, struct sim *durable, const struct trace
 	u->count = kept;
 }
 
-static void advance(struct unsynced *u, struct sim *durable, size_t at)
+/* False when it changes nothing: a sync of what is durable already. */
+static bool advance(struct unsynced *u, struct sim *durable, size_t at)
 {
 	const struct trace_op *op = &u->trace->ops[at];
+	size_t before = u->count;
 
 	if (op->code == TRACE_SYNC)
 		sync_one(u, durable, op);
 	else
 		u->ops[u->count++] = at;
+	return u->count != before;
 }
 
 struct emitter {
@@ -194,15 +197,16 @@ bool enumerate(struct enumeration *e)
 {
 	struct unsynced u = {.trace = e->trace, .ops = calloc(e->trace->count + 1, sizeof(*u.ops))};
 	struct sim *durable = sim_clone(e->start);
-	bool go = true;
+	bool go = true, changed = true;
 
 	if (!u.ops)
 		abort();
 	for (size_t at = 0; at <= e->trace->count && go; at++) {
-		if (at >= e->from)
+		/* in a row of calls that change nothing, the first and the last moment will do */
+		if (at >= e->from && (changed || at == e->trace->count))
 			go = emit_all(e, &u, durable, at);
 		if (at < e->trace->count)
-			advance(&u, durable, at);
+			changed = advance(&u, durable, at);
 	}
 	free(u.ops);
 	sim_free(durable);

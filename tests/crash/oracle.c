@@ -128,7 +128,7 @@ void oracle_truncate(struct oracle *o, uint64_t id, uint64_t size)
 {
 	struct oracle_file *f = file_of(o, id);
 	struct oracle_bytes *b = own(f);
-	uint64_t whole = (size + BLOCK - 1) / BLOCK * BLOCK;
+	size_t first = (size + ORACLE_SECTOR - 1) / ORACLE_SECTOR;
 
 	if (size < f->size) {
 		f->epoch++;
@@ -136,9 +136,7 @@ void oracle_truncate(struct oracle *o, uint64_t id, uint64_t size)
 		o->cuts[o->cut_count].size = size;
 		o->cuts[o->cut_count++].epoch = f->epoch;
 		memset(b->data + size, 0, ORACLE_BYTES - size);
-		if (whole < ORACLE_BYTES)
-			memset(b->implied + whole / ORACLE_SECTOR, 1,
-			       (ORACLE_BYTES - whole) / ORACLE_SECTOR);
+		memset(b->implied + first, 1, ORACLE_SECTORS - first);
 	} else if (f->size % BLOCK != 0) {
 		/* what lies behind the end in its block is overwritten */
 		memset(b->implied + f->size / BLOCK * BLOCK / ORACLE_SECTOR, 0,

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define BLOCK 8192u
+
 /* Which versions may be seen of one file, or of the names. */
 struct bounds {
 	unsigned first, last;
@@ -94,7 +96,9 @@ static bool sector_from(const struct oracle *o, const struct oracle_file *v,
 	size_t len = MIN(f->size - start, ORACLE_SECTOR);
 	uint8_t want[ORACLE_SECTOR];
 
-	if (start >= v->size || start >= cut)
+	/* a block is written whole: what lies behind the end in it arrives, too */
+	if (start >= cut || start >= (v->size + BLOCK - 1) / BLOCK * BLOCK ||
+	    (start >= v->size && v->bytes->implied[s]))
 		return false;
 	if (v->bytes->implied[s] && v->epoch > epoch)
 		return false;
