@@ -175,6 +175,7 @@ static bool check_file(const struct oracle *o, size_t at, const struct found_fil
 {
 	struct bounds b = bounds_of(o, at, f->id);
 	unsigned sector = 0, worst = 0, low = UINT32_MAX, high = 0;
+	size_t n = 0;
 
 	for (unsigned v = b.first; v <= b.last; v++) {
 		const struct oracle_file *file = file_in(&o->versions[v], f->id);
@@ -187,9 +188,11 @@ static bool check_file(const struct oracle *o, size_t at, const struct found_fil
 	for (unsigned epoch = low; epoch <= high; epoch++) {
 		if (fits(o, b, f, epoch, &sector))
 			return true;
+		n += (size_t)snprintf(why + n, size - n, "[%u truncations: sector %u] ", epoch,
+				      sector);
 		worst = MAX(worst, sector);
 	}
-	explain(o, b, f, worst, why, size);
+	explain(o, b, f, worst, why + n, size - n);
 	return false;
 }
 

@@ -10,7 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FDS 4096
+#define FDS    4096
+#define SECTOR 512u
 
 static struct {
 	char root[256];
@@ -132,6 +133,28 @@ static void after_name(const struct sys_event *ev)
 	add(&op);
 }
 
+/*
+ * A disk takes whole sectors from the cache: a write arrives with what the cache holds around it,
+ * even if the write that brought that is lost elsewhere.
+ */
+static void widen(struct trace_op *op)
+{
+	uint64_t from = op->off / SECTOR * SECTOR,
+		 to = (op->off + op->len + SECTOR - 1) / SECTOR * SECTOR;
+	uint8_t *data;
+
+	sim_write(rec.sim, op->ino, op->off, op->len, op->data);
+	to = MIN(to, rec.sim->inodes[op->ino]->size);
+	data = malloc(to - from + 1);
+	if (!data)
+		abort();
+	sim_read(rec.sim, op->ino, from, to - from, data);
+	free(op->data);
+	op->data = data;
+	op->off = from;
+	op->len = to - from;
+}
+
 static int before(void *ctx, const struct sys_event *ev)
 {
 	uint64_t len = 0;
@@ -164,6 +187,7 @@ static void after_content(const struct sys_event *ev)
 		op.code = TRACE_WRITE;
 		op.len = rec.len;
 		op.data = TAKE_PTR(rec.data);
+		widen(&op);
 	} else if (ev->call == SYS_CALL_FALLOCATE) {
 		op.code = TRACE_FALLOCATE;
 		op.mode = ev->flags;

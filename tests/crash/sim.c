@@ -212,6 +212,22 @@ void sim_write(struct sim *s, uint32_t ino, uint64_t off, uint64_t len, const ui
 	n->size = MAX(n->size, off + len);
 }
 
+void sim_read(const struct sim *s, uint32_t ino, uint64_t off, uint64_t len, uint8_t *ret)
+{
+	const struct sim_inode *n = s->inodes[ino];
+
+	for (uint64_t done = 0; done < len;) {
+		uint32_t i = (uint32_t)((off + done) / SIM_PAGE), in = (off + done) % SIM_PAGE;
+		uint64_t part = MIN(len - done, SIM_PAGE - in);
+
+		if (i < n->page_count && n->pages[i])
+			memcpy(ret + done, n->pages[i]->data + in, part);
+		else
+			memset(ret + done, 0, part);
+		done += part;
+	}
+}
+
 void sim_resize(struct sim *s, uint32_t ino, uint64_t size)
 {
 	struct sim_inode *n;

@@ -81,6 +81,8 @@ void sim_free(struct sim *s); /* NULL is fine */
 void sim_apply(struct sim *s, const struct trace_op *op);
 /* One part of a write only. */
 void sim_write(struct sim *s, uint32_t ino, uint64_t off, uint64_t len, const uint8_t *data);
+/* Bytes within the file's size. */
+void sim_read(const struct sim *s, uint32_t ino, uint64_t off, uint64_t len, uint8_t *ret);
 void sim_resize(struct sim *s, uint32_t ino, uint64_t size);
 
 /* The inode a name leads to, or SIM_NONE. */

@@ -46,7 +46,8 @@ int core_open(struct core *c, struct layer_chain *chain, const char *diff_path, 
 				       .instance = chain->instance,
 				       .backups = ids,
 				       .backup_count = MIN(chain->count, 64u)};
-	struct diff_options options = {.journal_limit = c->options.journal_limit};
+	struct diff_options options = {.journal_limit = c->options.journal_limit,
+				       .reserve = c->options.reserve};
 	struct overlay_options ov = {
 		.uid = getuid(), .gid = getgid(), .index_memory = c->options.index_memory};
 	int rc;

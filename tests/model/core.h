@@ -11,6 +11,7 @@ struct core_options {
 	enum io_kind kind;
 	uint64_t shuffle_seed;
 	uint64_t journal_limit;
+	uint64_t reserve;
 	unsigned slots;	     /* of the vfd cache */
 	size_t buffer_bytes; /* of the buffer pool */
 	uint64_t index_memory;

@@ -31,7 +31,8 @@ struct mnode {
 	uint64_t size;
 	uint8_t **pages; /* NULL: zeros */
 	size_t page_count;
-	char *origin; /* path whose content is not loaded yet */
+	char *origin; /* path of a file of the chain, as it was in the beginning */
+	bool loaded;  /* its content is here */
 	bool touched; /* changed or looked into: compared at the end */
 	bool times_known;
 	bool mapped;	      /* pages may be dirty: their write-back sets the time */

@@ -38,15 +38,14 @@ int memfs_load(struct memfs *fs, struct mnode *n)
 	int rc;
 
 	n->touched = true;
-	if (!n->origin)
+	if (!n->origin || n->loaded)
 		return 0;
 	rc = fs->load(fs->ctx, n->origin, &data, &len);
 	if (rc < 0)
 		return rc;
 	/* the manifest and the content must agree on the size */
 	rc = len == n->size ? 0 : -EUCLEAN;
-	free(n->origin);
-	n->origin = NULL;
+	n->loaded = true;
 	if (rc == 0)
 		memfs_write(n, 0, len, data);
 	free(data);

@@ -63,6 +63,7 @@ static void choose(const struct options *o, uint64_t seed, struct core_options *
 	*c = (struct core_options){0};
 	choose_engine(o, &g, c);
 	c->journal_limit = limits[rng_below(&g, ARRAY_SIZE(limits))];
+	c->reserve = rng_one_in(&g, 2) ? 1u << 20 : 0;
 	c->slots = slots[rng_below(&g, ARRAY_SIZE(slots))];
 	c->buffer_bytes =
 		rng_one_in(&g, 2) ? 3 * (size_t)BUFPOOL_LARGE : 16 * (size_t)BUFPOOL_LARGE;

@@ -255,6 +255,10 @@ void run_init(struct run *r, uint64_t seed, struct memfs *fs, struct backend *be
 			  .max_blocks = 200,
 			  .ino_cap = 1u << 14};
 	r->inos = need(calloc(r->ino_cap, sizeof(*r->inos)));
+	r->handles_used = BACKEND_HANDLES >> rng_below(&r->rng, 4);
+	r->small = rng_one_in(&r->rng, 2);
+	if (r->small)
+		r->max_blocks = 6;
 	if (be->caps & BACKEND_ASYNC)
 		r->max_pending = (unsigned)rng_range(&r->rng, 1, RUN_PENDING);
 	for (unsigned i = 0; i < RUN_HOT; i++)
@@ -273,7 +277,8 @@ void run_free(struct run *r)
 
 static void one_op(struct run *r)
 {
-	unsigned handle = (unsigned)rng_below(&r->rng, BACKEND_HANDLES);
+	unsigned handle = (unsigned)rng_below(&r->rng, r->handles_used);
+	uint64_t content = r->handles_used < BACKEND_HANDLES ? 88 : 72;
 
 	r->ops++;
 	if (r->reopen_every && rng_one_in(&r->rng, r->reopen_every)) {
@@ -282,7 +287,9 @@ static void one_op(struct run *r)
 	}
 	if (rng_one_in(&r->rng, 40))
 		run_refresh_hot(r);
-	if (rng_below(&r->rng, 100) < 72 && r->handles[handle].node)
+	if (rng_one_in(&r->rng, 2) && r->handles[r->near_handle].node)
+		handle = r->near_handle;
+	if (rng_below(&r->rng, 100) < content && r->handles[handle].node)
 		run_content_op(r, handle);
 	else if (rng_below(&r->rng, 100) < 45)
 		run_open_op(r);

@@ -63,7 +63,11 @@ struct run {
 	uint64_t ops;
 	uint64_t checks;
 	uint64_t reopens;
+	unsigned near_handle; /* the last one used, and where: neighbours meet in one block */
+	uint64_t near_off;
 	unsigned max_pending;
+	unsigned handles_used; /* few: the same files again and again */
+	bool small;	       /* a few blocks, short transfers */
 	unsigned reopen_every; /* once in so many operations; 0 never */
 	uint64_t max_blocks;   /* files rarely grow over this */
 	bool foreign; /* another file system: numbers come back, atimes move, O_DIRECT wants

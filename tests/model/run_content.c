@@ -15,8 +15,12 @@
 #define BLOCK 8192u
 
 /* Lengths as PostgreSQL and tools use them: mostly a block, sometimes odd, sometimes a megabyte. */
-static uint64_t random_len(struct rng *g)
+static uint64_t random_len(struct run *r)
 {
+	struct rng *g = &r->rng;
+
+	if (r->small && !rng_one_in(g, 50))
+		return rng_one_in(g, 3) ? BLOCK : rng_range(g, 1, BLOCK + BLOCK / 2);
 	switch (rng_below(g, 16)) {
 	case 0:
 	case 1:
@@ -56,7 +60,16 @@ static uint64_t random_off(struct run *r, const struct mnode *n)
 	struct rng *g = &r->rng;
 	uint64_t blocks = n->size / BLOCK + 1;
 
-	switch (rng_below(g, 12)) {
+	if (r->small && n->size > 20 * BLOCK && !rng_one_in(g, 10))
+		return rng_below(g, 20 * BLOCK);
+	switch (rng_below(g, 18)) {
+	case 12:
+	case 13:
+		return r->near_off;
+	case 14:
+	case 15:
+	case 16:
+		return r->near_off / BLOCK * BLOCK + rng_below(g, BLOCK);
 	case 0:
 		return 0;
 	case 1:
@@ -78,13 +91,18 @@ static uint64_t random_off(struct run *r, const struct mnode *n)
 	}
 }
 
+static uint64_t choose_off(struct run *r, const struct mnode *n)
+{
+	return r->near_off = random_off(r, n);
+}
+
 static void op_read(struct run *r, unsigned handle, enum content_code code)
 {
 	struct mnode *n = r->handles[handle].node;
 	struct pending *p = run_pending(r, code, handle);
 
-	p->op.off = random_off(r, n);
-	p->op.len = random_len(&r->rng);
+	p->op.off = choose_off(r, n);
+	p->op.len = random_len(r);
 	if (code == CONTENT_MMAP_READ) {
 		if (n->size == 0) {
 			p->used = false;
@@ -111,9 +129,9 @@ static void op_write(struct run *r, unsigned handle, enum content_code code)
 {
 	struct mnode *n = r->handles[handle].node;
 	struct pending *p = run_pending(r, code, handle);
-	uint64_t off = random_off(r, n);
+	uint64_t off = choose_off(r, n);
 
-	p->op.len = random_len(&r->rng);
+	p->op.len = random_len(r);
 	if (code == CONTENT_MMAP_WRITE) {
 		if (n->size == 0) {
 			p->used = false;
@@ -175,7 +193,7 @@ static void op_truncate(struct run *r, unsigned handle)
 	struct mnode *n = r->handles[handle].node;
 	struct pending *p = run_pending(r, CONTENT_TRUNCATE, handle);
 
-	p->op.off = random_size(r, n);
+	p->op.off = r->near_off = random_size(r, n);
 	run_log(r, n, "h%u truncate %" PRIu64 " -> %" PRIu64, handle, n->size, p->op.off);
 	memfs_resize(n, p->op.off);
 	run_changed(r, n);
@@ -201,8 +219,8 @@ static void op_fallocate(struct run *r, unsigned handle)
 	uint64_t end;
 
 	p->op.mode = modes[which].mode;
-	p->op.off = random_off(r, n);
-	p->op.len = random_len(&r->rng);
+	p->op.off = choose_off(r, n);
+	p->op.len = random_len(r);
 	end = p->op.off + p->op.len;
 	run_log(r, n, "h%u fallocate %s %" PRIu64 " +%" PRIu64, handle, modes[which].name,
 		p->op.off, p->op.len);
@@ -226,6 +244,22 @@ static void op_plain(struct run *r, unsigned handle, enum content_code code, con
 	run_submit(r, p);
 }
 
+/* As a checkpoint does: one file after the other, and some twice. */
+static void op_checkpoint(struct run *r)
+{
+	unsigned first = (unsigned)rng_below(&r->rng, BACKEND_HANDLES);
+
+	for (unsigned i = 0; i < BACKEND_HANDLES; i++) {
+		unsigned handle = (first + i) % BACKEND_HANDLES;
+
+		for (unsigned n = 0; n < 2 && r->handles[handle].node; n++) {
+			op_plain(r, handle, CONTENT_SYNC, "fsync of a checkpoint");
+			if (!rng_one_in(&r->rng, 4))
+				break;
+		}
+	}
+}
+
 /* Sizes that no file can have are refused, and change nothing. */
 static void op_too_big(struct run *r, unsigned handle)
 {
@@ -242,7 +276,10 @@ void run_content_op(struct run *r, unsigned handle)
 	bool kernel = r->be->caps & BACKEND_KERNEL;
 	uint64_t pick = rng_below(&r->rng, 100);
 
-	if (pick < 34)
+	r->near_handle = handle;
+	if (rng_one_in(&r->rng, 150))
+		op_checkpoint(r);
+	else if (pick < 34)
 		op_read(r, handle,
 			kernel && rng_one_in(&r->rng, 5) ? CONTENT_MMAP_READ : CONTENT_READ);
 	else if (pick < 64)

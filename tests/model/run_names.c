@@ -50,12 +50,29 @@ static struct mnode *random_dir(struct run *r)
 
 /* Replaces one of the paths that operations choose from: an existing name, or one that may not
  * exist yet. */
+static bool pick_base(struct run *r, char *path)
+{
+	for (unsigned i = 0; i < 20; i++) {
+		struct mnode *n = r->fs->nodes[rng_below(&r->rng, r->fs->node_count)], *there;
+
+		if (!n->origin || n->size == 0 || strlen(n->origin) >= RUN_PATH)
+			continue;
+		if (memfs_find(r->fs, n->origin, &there) < 0 || there != n)
+			continue;
+		(void)snprintf(path, RUN_PATH, "%s", n->origin);
+		return true;
+	}
+	return false;
+}
+
 void run_refresh_hot(struct run *r)
 {
 	char *path = r->hot[rng_below(&r->rng, RUN_HOT)], dir[RUN_PATH];
 	struct mnode *d = random_dir(r);
 	const char *slash;
 
+	if (rng_below(&r->rng, 10) < 4 && pick_base(r, path))
+		return;
 	dir_path(r, d, dir, sizeof(dir));
 	slash = dir[0] ? "/" : "";
 	if (strlen(dir) > 200)
@@ -164,7 +181,7 @@ static int model_open(struct run *r, const char *path, int flags, struct mnode *
 
 void run_open_op(struct run *r)
 {
-	unsigned handle = (unsigned)rng_below(&r->rng, BACKEND_HANDLES);
+	unsigned handle = (unsigned)rng_below(&r->rng, r->handles_used);
 	const char *path = hot(r);
 	struct mnode *n = node_at(r, path);
 	int flags = O_RDWR | O_NOFOLLOW, rc;
@@ -394,6 +411,32 @@ static void op_sync_dir(struct run *r)
 	(void)run_same(r, dir, "fsyncdir", r->be->ops->sync_dir(r->be, path), 0);
 }
 
+/* Hundreds of long names without a sync: the journal has to grow, and callers have to wait for it.
+ */
+static void op_storm(struct run *r)
+{
+	char from[RUN_PATH], to[RUN_PATH];
+	struct mnode *n = NULL;
+	unsigned count = 30;
+	int rc;
+
+	if (rng_one_in(&r->rng, 4))
+		count = (unsigned)rng_range(&r->rng, 100, 600);
+	run_log(r, NULL, "storm of %u names", count);
+	for (unsigned i = 0; i < count && !r->failed; i++) {
+		(void)snprintf(from, sizeof(from), "s%0*u", (int)rng_range(&r->rng, 20, 250), i);
+		(void)snprintf(to, sizeof(to), "t%0*u", (int)rng_range(&r->rng, 20, 250), i);
+		rc = memfs_create(r->fs, from, S_IFDIR | 0700, NULL, &n);
+		(void)run_same(r, NULL, "mkdir", r->be->ops->mkdir(r->be, from, 0700), rc);
+		rc = memfs_rename(r->fs, from, to, 0);
+		(void)run_same(r, NULL, "rename", r->be->ops->rename(r->be, from, to, 0), rc);
+		if (rng_one_in(&r->rng, 100))
+			continue;
+		rc = memfs_rmdir(r->fs, to);
+		(void)run_same(r, NULL, "rmdir", r->be->ops->rmdir(r->be, to), rc);
+	}
+}
+
 void run_name_op(struct run *r)
 {
 	static void (*const ops[])(struct run *) = {
@@ -402,7 +445,10 @@ void run_name_op(struct run *r)
 		op_setattr, op_setattr, op_stat,   op_stat,   op_stat,	 op_list,    op_sync_dir,
 	};
 
-	ops[rng_below(&r->rng, ARRAY_SIZE(ops))](r);
+	if (rng_one_in(&r->rng, 100))
+		op_storm(r);
+	else
+		ops[rng_below(&r->rng, ARRAY_SIZE(ops))](r);
 }
 
 /* Whatever the times are, they must be the same after reopening. */
