@@ -1,6 +1,6 @@
 /*
- * tests/unit/overlay_write_test.c: changes to a chain through a diff, as far as order and memory go; what a reader
- * sees of them is compared by tests/model.
+ * tests/unit/overlay_write_test.c: changes to a chain through a diff, as far as order and memory
+ * go; what a reader sees of them is compared by tests/model.
  */
 #include "base/sys.h"
 #include "base/util.h"
@@ -9,7 +9,9 @@
 #include "unit.h"
 
 #include <errno.h>
+#include <linux/falloc.h>
 #include <string.h>
+#include <time.h>
 
 static struct synth *synth;
 static struct layer_chain *chain;
@@ -18,14 +20,18 @@ static struct overlay *ov;
 static struct io_engine *io;
 static struct vfd_cache *vfds;
 static struct bufpool *buffers;
+static enum io_kind engine_kind = IO_KIND_SYNC;
 
 static void setup(void)
 {
 	static const char *const backups[] = {"FULL"};
 	struct overlay_options options = {.index_memory = 1 << 20, .uid = 1, .gid = 2};
-	struct diff_binding binding = {
-		.kind = "synth", .store = "/s", .instance = "i", .backups = backups, .backup_count = 1};
-	struct io_engine_options engine = {.kind = IO_KIND_SYNC};
+	struct diff_binding binding = {.kind = "synth",
+				       .store = "/s",
+				       .instance = "i",
+				       .backups = backups,
+				       .backup_count = 1};
+	struct io_engine_options engine = {.kind = engine_kind};
 	struct diff_options diff_options = {0};
 	struct errmsg e = {0};
 	char path[300];
@@ -86,7 +92,8 @@ static void sync_done(struct overlay_sync *op)
 
 static struct overlay_write start_write(const char *path, const uint8_t *data)
 {
-	return (struct overlay_write){.file = find(path), .len = BLCK, .data = data, .done = write_done};
+	return (struct overlay_write){
+		.file = find(path), .len = BLCK, .data = data, .done = write_done};
 }
 
 /* ---- the control file ---- */
@@ -131,6 +138,108 @@ START_TEST(control_file_waits_for_the_commit_in_flight)
 }
 END_TEST
 
+static int slow_sync(void *ctx, const struct sys_event *ev)
+{
+	struct timespec pause = {.tv_nsec = 200000000};
+
+	if (ev->call == SYS_CALL_FDATASYNC)
+		(void)nanosleep(&pause, NULL);
+	return before(ctx, ev);
+}
+
+static const struct sys_hook slow_hook = {.before = slow_sync, .after = after};
+
+static void write_and_wait(const char *path, const uint8_t *data)
+{
+	struct overlay_write op = start_write(path, data);
+
+	overlay_write(ov, &op);
+	while (op.done)
+		io_wait(io, -1);
+	ck_assert_int_eq(op.result, 0);
+}
+
+static void sync_and_wait(struct overlay_sync *sync)
+{
+	overlay_sync(ov, sync);
+	while (sync->done)
+		io_wait(io, -1);
+	ck_assert_int_eq(sync->result, 0);
+}
+
+/* An fsync of claimed blocks is no commit, but what it syncs is not durable before it ends. */
+START_TEST(control_file_waits_for_an_fsync_in_flight)
+{
+	static const uint8_t page[BLCK] = "a page";
+	struct overlay_sync all = {.all = true, .done = sync_done};
+	struct overlay_sync one = {.done = sync_done};
+	struct overlay_write op;
+
+	engine_kind = IO_KIND_THREADS;
+	setup();
+	write_and_wait("plain", page);
+	write_and_wait("global/pg_control", page);
+	sync_and_wait(&all);
+	write_and_wait("plain", page);
+	sys_set_hook(&slow_hook);
+	one.file = find("plain");
+	overlay_sync(ov, &one);
+	op = start_write("global/pg_control", control_bytes);
+	overlay_write(ov, &op);
+	while (op.done || one.done)
+		io_wait(io, -1);
+	ck_assert_uint_ge(syncs_before_control, 1);
+	teardown();
+}
+END_TEST
+
+/* ---- fallocate ---- */
+
+static int no_space(void *ctx, const struct sys_event *ev)
+{
+	return ev->call == SYS_CALL_FALLOCATE ? -ENOSPC : 0;
+}
+
+static const struct sys_hook full_hook = {.before = no_space};
+
+static void resize_done(struct overlay_resize *op)
+{
+	op->done = NULL;
+}
+
+static uint8_t seen[BLCK];
+
+static void read_done(struct overlay_read *op)
+{
+	if (op->result > 0)
+		memcpy(seen, op->data, MIN((size_t)op->result, sizeof(seen)));
+	op->done = NULL;
+}
+
+/* The caller is told that nothing was done: then nothing may have been. */
+START_TEST(zero_range_without_space_keeps_the_range)
+{
+	static const uint8_t page[BLCK] = "must stay";
+	struct overlay_resize op = {.fallocate = true,
+				    .mode = FALLOC_FL_ZERO_RANGE,
+				    .len = 2 * BLCK,
+				    .done = resize_done};
+	struct overlay_read read = {.len = BLCK, .done = read_done};
+
+	write_and_wait("plain", page);
+	sys_set_hook(&full_hook);
+	op.file = read.file = find("plain");
+	overlay_resize(ov, &op);
+	while (op.done)
+		io_wait(io, -1);
+	ck_assert_int_eq(op.result, -ENOSPC);
+	overlay_read(ov, &read);
+	while (read.done)
+		io_wait(io, -1);
+	ck_assert_mem_eq(seen, page, BLCK);
+}
+END_TEST
+
 /* ---- memory ---- */
 
 START_TEST(links_that_are_gone_take_no_memory)
@@ -154,11 +263,14 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("overlay_write");
-	TCase *tcase = tcase_create("write");
+	TCase *tcase = tcase_create("write"), *threads = tcase_create("threads");
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, control_file_waits_for_the_commit_in_flight);
+	tcase_add_test(tcase, zero_range_without_space_keeps_the_range);
 	tcase_add_test(tcase, links_that_are_gone_take_no_memory);
+	tcase_add_test(threads, control_file_waits_for_an_fsync_in_flight);
 	suite_add_tcase(suite, tcase);
+	suite_add_tcase(suite, threads);
 	return unit_run(suite);
 }
