@@ -143,12 +143,18 @@ restart_phase() {
 }
 
 kill_phase() { # ROUND
-	local pid
+	local pid postmaster
 	pid=$(json pid <"$base/mount.json")
+	postmaster=$(head -n 1 "$mnt/postmaster.pid")
 	start_load $((2 + $1))
 	kill -9 "$pid"
 	sleep 1
 	kill_below "$mnt"
+	# Dead by itself it shows no directory any more, but until it is reaped a new server takes its pid file for a living one's.
+	for _ in $(seq 1 300); do
+		kill -0 "$postmaster" 2>/dev/null || break
+		sleep 0.1
+	done
 	end_load
 	check "$engine: umount after kill -9" pgo umount "$mnt"
 	if is_mounted "$mnt"; then
