@@ -14,6 +14,7 @@
 #include "synth.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -51,7 +52,13 @@ static void add(struct explore_counts *to, const struct explore_counts *c)
 	to->violations += c->violations;
 }
 
-static void worker(const struct options *o, unsigned which, struct explore_counts *counts)
+/* What the workers share. */
+struct shared {
+	_Atomic size_t next; /* workload */
+	struct explore_counts counts[WORKERS_MAX];
+};
+
+static void worker(const struct options *o, struct shared *shared, struct explore_counts *counts)
 {
 	struct layer_chain *chain;
 	struct recovery r = {0};
@@ -67,9 +74,12 @@ static void worker(const struct options *o, unsigned which, struct explore_count
 	(void)snprintf(path, sizeof(path), "%s/found", scratch);
 	if (mkdir(path, 0700) < 0 || recovery_init(&r, chain, path) < 0)
 		abort();
-	for (size_t n = which * o->one_in; n < count; n += o->workers * o->one_in) {
+	for (;;) {
+		size_t n = atomic_fetch_add(&shared->next, o->one_in);
 		struct workload w;
 
+		if (n >= count)
+			break;
 		if (o->workload >= 0 && n != (size_t)o->workload)
 			continue;
 		workload_get(n, o->quick, &w);
@@ -85,13 +95,12 @@ static void worker(const struct options *o, unsigned which, struct explore_count
 /* Runs the workers as processes: each has a recorder of its own. False when one died. */
 static bool run(const struct options *o, struct explore_counts *total)
 {
-	struct explore_counts *counts =
-		mmap(NULL, sizeof(*counts) * WORKERS_MAX, PROT_READ | PROT_WRITE,
-		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct shared *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	bool good = true;
 	pid_t pids[WORKERS_MAX];
 
-	if (counts == MAP_FAILED)
+	if (shared == MAP_FAILED)
 		abort();
 	(void)fflush(NULL);
 	for (unsigned i = 0; i < o->workers; i++) {
@@ -99,7 +108,7 @@ static bool run(const struct options *o, struct explore_counts *total)
 		if (pids[i] < 0)
 			abort();
 		if (pids[i] == 0) {
-			worker(o, i, &counts[i]);
+			worker(o, shared, &shared->counts[i]);
 			exit(0);
 		}
 	}
@@ -109,9 +118,9 @@ static bool run(const struct options *o, struct explore_counts *total)
 
 		if (waitpid(pids[i], &status, 0) < 0 || status != 0)
 			good = false;
-		add(total, &counts[i]);
+		add(total, &shared->counts[i]);
 	}
-	(void)munmap(counts, sizeof(*counts) * WORKERS_MAX);
+	(void)munmap(shared, sizeof(*shared));
 	return good;
 }
 

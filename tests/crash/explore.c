@@ -29,6 +29,7 @@ struct explorer {
 	struct recovery *r;
 	struct workload_result result;
 	struct seen *table;
+	uint64_t recoveries; /* of this workload, so that it can be repeated alone */
 	bool nested;
 	size_t at;		  /* while nested: the first crash */
 	const struct found *same; /* while nested: what must be shown once the recovery is over */
@@ -71,7 +72,7 @@ static struct seen *recover(struct explorer *x, size_t at, const struct sim *ima
 	seen->hash = hash;
 	HASH_ADD(hh, x->table, hash, sizeof(hash), seen);
 	x->counts->recoveries++;
-	deeper = !x->nested && nests(x) && x->counts->recoveries % x->options->nest_every == 0;
+	deeper = !x->nested && nests(x) && ++x->recoveries % x->options->nest_every == 0;
 	recovery_run(x->r, image, deeper ? &trace : NULL, &seen->found);
 	if (deeper && seen->found.rc == 0)
 		nest(x, at, image, &seen->found, &trace);
@@ -220,8 +221,12 @@ void explore(size_t number, const struct workload *w, struct layer_chain *chain,
 
 	if (!x)
 		abort();
-	*x = (struct explorer){
-		.number = number, .w = w, .options = options, .counts = counts, .r = r};
+	*x = (struct explorer){.number = number,
+			       .recoveries = number,
+			       .w = w,
+			       .options = options,
+			       .counts = counts,
+			       .r = r};
 	(void)snprintf(diff, sizeof(diff), "%s/diff", scratch);
 	if (mkdir(diff, 0700) < 0)
 		abort();

@@ -7,6 +7,8 @@
 
 #include "overlay/overlay.h"
 
+#include <errno.h>
+
 struct core_options {
 	enum io_kind kind;
 	uint64_t shuffle_seed;

@@ -221,10 +221,9 @@ void memfs_add_base(struct memfs *fs, const char *path, uint32_t mode, uint64_t 
 	if (memfs_create(fs, path, mode, target, &node) < 0)
 		abort();
 	node->touched = false;
-	if (!S_ISREG(mode))
-		return;
-	node->size = size;
 	node->origin = need(strdup(path));
+	if (S_ISREG(mode))
+		node->size = size;
 }
 
 int memfs_link(struct memfs *fs, const char *from, const char *to)

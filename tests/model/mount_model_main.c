@@ -68,6 +68,28 @@ static int load_all(struct memfs *fs)
 	return 0;
 }
 
+/* Another name of a file that was found before. */
+static bool is_link(struct memfs *fs, const char *path, const struct stat *st)
+{
+	if (S_ISDIR(st->st_mode) || st->st_nlink < 2)
+		return false;
+	for (size_t i = 0; i < fs->node_count; i++)
+		if (fs->nodes[i]->ino == st->st_ino)
+			return memfs_link(fs, fs->nodes[i]->origin, path) == 0;
+	return false;
+}
+
+static void add_found(struct memfs *fs, const char *path, const struct stat *st, const char *target)
+{
+	struct mnode *n;
+
+	if (is_link(fs, path, st))
+		return;
+	memfs_add_base(fs, path, st->st_mode, (uint64_t)st->st_size, target[0] ? target : NULL);
+	if (memfs_find(fs, path, &n) == 0)
+		n->ino = st->st_ino;
+}
+
 static int scan(struct memfs *fs, const struct options *o, const char *dir)
 {
 	char path[4096], whole[5000], target[4096];
@@ -92,8 +114,7 @@ static int scan(struct memfs *fs, const struct options *o, const char *dir)
 		    readlink(whole, target, sizeof(target) - 1) < 0)
 			rc = -errno;
 		if (rc == 0)
-			memfs_add_base(fs, path, st.st_mode, (uint64_t)st.st_size,
-				       target[0] ? target : NULL);
+			add_found(fs, path, &st, target);
 		if (rc == 0 && S_ISDIR(st.st_mode))
 			rc = scan(fs, o, path);
 	}

@@ -55,7 +55,8 @@ static bool pick_base(struct run *r, char *path)
 	for (unsigned i = 0; i < 20; i++) {
 		struct mnode *n = r->fs->nodes[rng_below(&r->rng, r->fs->node_count)], *there;
 
-		if (!n->origin || n->size == 0 || strlen(n->origin) >= RUN_PATH)
+		if (!n->origin || !S_ISREG(n->mode) || n->size == 0 ||
+		    strlen(n->origin) >= RUN_PATH)
 			continue;
 		if (memfs_find(r->fs, n->origin, &there) < 0 || there != n)
 			continue;
