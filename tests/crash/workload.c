@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define BLOCK 8192u
+#define STORM 4000u /* even */
 
 struct overlapped {
 	struct overlay_sync op;
@@ -204,11 +205,33 @@ static void op_replace(struct runner *r)
 	do_rename(r, "tmp", to, 0, "replace: rename");
 }
 
+/* Back and forth between two names; to whoever looks in the end, one step. */
+static void op_storm(struct runner *r, const char *name)
+{
+	struct core *c = &r->core;
+	const char *a, *b = "storm";
+	char other[DIFF_NAME_MAX + 1];
+	struct file *dir;
+
+	memset(other, 'x', DIFF_NAME_MAX);
+	other[DIFF_NAME_MAX] = '\0';
+	step(r, "storm");
+	note(r, core_find_parent(c, name, &dir, &a));
+	for (unsigned i = 0; i < STORM && r->rc == 0; i++)
+		note(r, CORE_RETRY(c, overlay_rename(c->ov, dir, i % 2 ? other : a, dir,
+						     i % 2 ? a : other, 0)));
+	note(r, CORE_RETRY(c, overlay_rename(c->ov, dir, a, overlay_root(c->ov), b, 0)));
+	oracle_rename(r->o, name, b, false);
+}
+
 static void op_names(struct runner *r, enum workload_op op)
 {
+	const char *now = oracle_name_of(r->o, r->target);
 	char name[16];
 
-	(void)snprintf(name, sizeof(name), "%s", oracle_name_of(r->o, r->target));
+	if (!now)
+		return;
+	(void)snprintf(name, sizeof(name), "%s", now);
 	switch ((int)op) {
 	case OP_REPLACE:
 		op_replace(r);
@@ -224,6 +247,9 @@ static void op_names(struct runner *r, enum workload_op op)
 		break;
 	case OP_LINK:
 		do_link(r, "d/hard", "link");
+		break;
+	case OP_STORM:
+		op_storm(r, name);
 		break;
 	default:
 		break;
@@ -250,6 +276,7 @@ static bool possible(const struct runner *r, enum workload_op op)
 		return !has_name(r, "d/fresh");
 	case OP_REPLACE:
 	case OP_UNLINK:
+	case OP_STORM:
 		return name != NULL;
 	case OP_RENAME:
 	case OP_EXCHANGE:
@@ -269,10 +296,8 @@ static void run_op(struct runner *r, enum workload_op op)
 		f = do_create(r, "d/fresh", "create");
 		if (f)
 			do_write(r, f, 0, BLOCK + BLOCK / 2, "write new");
-	} else if (op == OP_REPLACE || op == OP_RENAME || op == OP_UNLINK || op == OP_EXCHANGE ||
-		   op == OP_LINK) {
-		op_names(r, op);
 	} else {
+		op_names(r, op);
 		op_content(r, op);
 	}
 	/* the last user of a file without a name goes: its record is dropped */

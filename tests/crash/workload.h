@@ -34,6 +34,7 @@ enum workload_op {
 	OP_EXCHANGE,
 	OP_ALLOCATE, /* extend by fallocate, then write */
 	OP_LINK,
+	OP_STORM, /* more names than the journal has room for: it grows */
 	OP_MAX_
 };
 

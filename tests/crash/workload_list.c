@@ -11,7 +11,8 @@
 #include "rng.h"
 #include "synth.h"
 
-#define OPS    ((size_t)OP_MAX_ - 1)
+#define OPS    ((size_t)OP_STORM - 1) /* that are combined in pairs */
+#define ALONE  ((size_t)OP_MAX_ - 1)
 #define SPREAD 4u
 
 static const enum workload_sync firsts[] = {SYNC_NONE,		SYNC_FILE, SYNC_DIR,
@@ -24,7 +25,7 @@ static const uint64_t limits[] = {0, 1, 700, 0};
 
 static size_t singles(void)
 {
-	return OPS * KIND_MAX_ * 2 * SYNC_FILE_OVERLAPPED;
+	return ALONE * KIND_MAX_ * 2 * SYNC_FILE_OVERLAPPED;
 }
 
 size_t workload_count(bool quick)
@@ -54,8 +55,8 @@ void workload_get(size_t number, bool quick, struct workload *ret)
 		n /= KIND_MAX_;
 		ret->setup_synced = n % 2 == 0;
 		n /= 2;
-		ret->ops[0] = (enum workload_op)(1 + n % OPS);
-		ret->syncs[0] = (enum workload_sync)(n / OPS);
+		ret->ops[0] = (enum workload_op)(1 + n % ALONE);
+		ret->syncs[0] = (enum workload_sync)(n / ALONE);
 		ret->from_start = ret->kind == KIND_NEW && !ret->setup_synced &&
 				  ret->ops[0] == OP_CREATE && ret->syncs[0] == SYNC_ALL;
 		return;
@@ -79,9 +80,10 @@ void workload_print(const struct workload *w, FILE *out)
 {
 	static const char *const kinds[] = {"file of a layer", "new file", "renamed file",
 					    "regrown file"};
-	static const char *const ops[] = {"-",	    "create", "overwrite", "partial",  "append",
-					  "cut",    "empty",  "regrow",	   "punch",    "replace",
-					  "rename", "unlink", "exchange",  "allocate", "link"};
+	static const char *const ops[] = {"-",	      "create",	  "overwrite", "partial",
+					  "append",   "cut",	  "empty",     "regrow",
+					  "punch",    "replace",  "rename",    "unlink",
+					  "exchange", "allocate", "link",      "storm"};
 	static const char *const syncs[] = {"-",
 					    "fsync",
 					    "fsyncdir",
