@@ -15,4 +15,9 @@
 void record_start(const char *root, struct sim *sim, struct trace *trace);
 void record_stop(void);
 
+/* Another one may be made in between. */
+struct recording;
+struct recording *record_suspend(void);
+void record_resume(struct recording *recording);
+
 #endif
