@@ -4,6 +4,7 @@
 #include "load.h"
 
 #include "base/util.h"
+#include "late_room.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -183,6 +184,7 @@ static void timer(struct load *l)
 /* The engine does something. */
 static void let_work(struct load *l, unsigned *idle)
 {
+	late_room_wake();
 	if (io_wait(l->wire.core.io, 100) > 0)
 		*idle = 0;
 	else if (++*idle > IDLE_MAX)

@@ -13,7 +13,7 @@
 #include "wire.h"
 
 #define IN_FLIGHT  64u
-#define FILES_MAX  8u
+#define FILES_MAX  12u
 #define WRITES_MAX 62u /* of 64 receive buffers, one must be left for the next request */
 
 enum kind {
@@ -66,6 +66,7 @@ struct load {
 	struct rng rng;
 	struct wire wire;
 	struct power *power; /* NULL: no power cuts */
+	uint64_t power_every;
 	struct load_file files[FILES_MAX];
 	unsigned file_count;
 	struct load_request requests[IN_FLIGHT];

@@ -79,7 +79,7 @@ static void check_sync(struct load *l, const struct load_request *r)
 	bool must_be = r->named && r->file->name[0] != 0;
 	struct verdict v;
 
-	if (!l->power)
+	if (!r->view)
 		return;
 	power_check(l->power, r->file->ino, must_be, r->file->content, r->view, &v);
 	judge(l, r, &v);

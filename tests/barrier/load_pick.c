@@ -12,6 +12,7 @@
 
 #define RANGE_MAX (4u * BLOCK_UNITS)
 #define TRIES	  8u
+#define HOT_OPS	  500u
 
 struct span {
 	uint32_t from, count;
@@ -204,7 +205,8 @@ static void send_fsync(struct load *l, struct load_file *f)
 	const struct fuse_fsync_in in = {.fh = f->handle};
 	struct load_request *r = load_begin(l, KIND_FSYNC, f);
 
-	r->view = content_view(f->content, 0, UNITS_MAX);
+	if (l->power && rng_one_in(&l->rng, (unsigned)l->power_every))
+		r->view = content_view(f->content, 0, UNITS_MAX);
 	load_send(l, r, FUSE_FSYNC, f->ino, (struct wire_part){&in, sizeof(in)},
 		  (struct wire_part){0});
 }
@@ -279,9 +281,19 @@ static bool change_names(struct load *l, struct load_file *f)
 	return true;
 }
 
+/* Two files at a time get half of the requests. */
+static struct load_file *pick_file(struct load *l)
+{
+	uint64_t n = rng_below(&l->rng, l->file_count);
+
+	if (rng_one_in(&l->rng, 2))
+		n = (l->ops / HOT_OPS + n % 2) % l->file_count;
+	return &l->files[n];
+}
+
 bool load_next(struct load *l)
 {
-	struct load_file *f = &l->files[rng_below(&l->rng, l->file_count)];
+	struct load_file *f = pick_file(l);
 	uint64_t lot = rng_below(&l->rng, 200);
 
 	for (unsigned i = 0; f->state != FILE_READY && i < l->file_count; i++)

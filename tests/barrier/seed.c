@@ -8,6 +8,7 @@
 #include "seed.h"
 
 #include "base/util.h"
+#include "late_room.h"
 #include "naive.h"
 #include "scratch.h"
 #include "synth.h"
@@ -17,7 +18,8 @@
 #include <sys/stat.h>
 
 #define LAYERS	  3u
-#define RELATIONS 3u
+#define RELATIONS 4u
+#define NEW_FILES 5u
 #define SLOTS	  8u
 
 struct place {
@@ -94,8 +96,8 @@ static void add_files(struct load *l, const struct place *p)
 		add_file(l, p->layers, FUSE_ROOT_ID, name);
 	}
 	add_file(l, p->layers, FUSE_ROOT_ID, "plain");
-	load_add(l, FUSE_ROOT_ID, "", NULL, 0);
-	load_add(l, FUSE_ROOT_ID, "", NULL, 0);
+	for (unsigned i = 0; i < NEW_FILES; i++)
+		load_add(l, FUSE_ROOT_ID, "", NULL, 0);
 	if (!p->control)
 		return;
 	/* The directory stays unknown to this kernel: its number is enough. */
@@ -188,6 +190,7 @@ static void collect(struct load *l, struct seed_result *ret)
 	ret->ops = l->ops;
 	ret->load = l->stats;
 	ret->parked = stats.parked;
+	ret->refused = late_room_count();
 	ret->cuts = l->power ? l->power->cuts : 0;
 }
 
@@ -200,7 +203,7 @@ static void run(const struct seed_options *o, struct rng *g, struct load *l, con
 	int rc;
 
 	choose(o, g, &options);
-	if (o->power_cuts && options.kind == IO_KIND_SYNC) {
+	if (o->power_cuts > 0 && options.kind == IO_KIND_SYNC) {
 		l->power = &power;
 		if (power_start(&power, p->layers, p->diff, p->cut) < 0)
 			abort();
@@ -212,8 +215,11 @@ static void run(const struct seed_options *o, struct rng *g, struct load *l, con
 	}
 	l->wire.answer = load_answer;
 	l->wire.ctx = l;
+	l->power_every = o->power_cuts;
 	add_files(l, p);
+	late_room_start(rng_u64(g));
 	load_run(l, o->ops);
+	late_room_stop();
 	collect(l, ret);
 	if (l->power)
 		power_stop(TAKE_PTR(l->power));

@@ -9,7 +9,7 @@
 struct seed_options {
 	const char *engine; /* "shuffle", "threads", "uring" */
 	uint64_t ops;
-	bool power_cuts; /* after each fsync; engine shuffle only */
+	uint64_t power_cuts; /* after one in so many fsyncs; 0: none; engine shuffle only */
 };
 
 struct seed_result {
@@ -18,7 +18,7 @@ struct seed_result {
 	struct load_stats load;
 	struct vfd_stats vfd;
 	struct diff_stats diff;
-	uint64_t parked, cuts;
+	uint64_t parked, refused, cuts;
 	char why[400];
 };
 
