@@ -87,9 +87,8 @@ struct request {
 	struct fuse_file_info fi;
 	struct diff_attr attr; /* setattr */
 	unsigned set;
-	bool resizes; /* setattr: the size too */
-	uint64_t new_size;
-	bool warned; /* was reported as stuck */
+	uint64_t new_size; /* setattr */
+	bool warned;	   /* was reported as stuck */
 	union {
 		struct overlay_wait wait;
 		struct overlay_read read;

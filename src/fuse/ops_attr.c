@@ -80,13 +80,17 @@ static void setattr_resized(struct overlay_resize *op)
 }
 
 /*
- * The size comes last: an error after it had changed would leave the kernel with the old one for
- * as long as it keeps attributes.
+ * A new size takes its place among the writes at once, whatever else is set with it. It comes last
+ * there: an error after it had changed would leave the kernel with the old one for as long as it
+ * keeps attributes.
  */
 static void setattr_resize(struct request *req)
 {
-	req->op.resize = (struct overlay_resize){
-		.file = req->file, .off = req->new_size, .done = setattr_resized};
+	req->op.resize = (struct overlay_resize){.file = req->file,
+						 .off = req->new_size,
+						 .attr = &req->attr,
+						 .which = req->set,
+						 .done = setattr_resized};
 	overlay_resize(req->session->ov, &req->op.resize);
 }
 
@@ -96,13 +100,9 @@ static int run_setattr(struct request *req)
 
 	if (req->set != 0)
 		rc = overlay_setattr(req->session->ov, req->file, &req->attr, req->set);
-	if (rc != 0)
-		return rc;
-	if (req->resizes)
-		setattr_resize(req);
-	else
+	if (rc == 0)
 		request_reply_attr(req);
-	return 0;
+	return rc;
 }
 
 /* Behind the earlier writes: their times must not overwrite the ones set here. */
@@ -121,10 +121,9 @@ static void op_setattr(fuse_req_t fuse, fuse_ino_t ino, struct stat *st, int to_
 	req->result = req->file;
 	overlay_ref(req->result);
 	take_attr(req, st, to_set);
-	req->resizes = (to_set & FUSE_SET_ATTR_SIZE) != 0;
 	req->new_size = (uint64_t)st->st_size;
-	if (req->resizes) { /* takes its place among the writes at once */
-		request_run(req, run_setattr);
+	if ((to_set & FUSE_SET_ATTR_SIZE) != 0) {
+		setattr_resize(req);
 		return;
 	}
 	req->op.wait = (struct overlay_wait){.file = req->file, .done = setattr_granted};

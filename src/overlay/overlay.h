@@ -159,7 +159,9 @@ struct overlay_resize {
 	struct file *file;
 	bool fallocate;
 	int mode;
-	uint64_t off, len; /* fallocate: range; else off is the new size */
+	uint64_t off, len;	      /* fallocate: range; else off is the new size */
+	const struct diff_attr *attr; /* set in the same turn, as overlay_setattr does */
+	unsigned which;		      /* 0: none */
 	void (*done)(struct overlay_resize *op);
 	int result;
 	void *state;

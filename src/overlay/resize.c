@@ -1,10 +1,10 @@
 /*
  * overlay/resize.c: truncate and fallocate: whole-file tickets, small steps one after the other.
  *
- * Steps: zeros behind the old size when the file grows; host space for what is allocated, before
- * anything is destroyed that a full disk would not give back; zeros into the partial first and last
- * block of a range that is punched or zeroed; then block states and size, each one record. A step
- * that finds no journal room waits and runs again.
+ * Steps: the attributes that are set together with a size; zeros behind the old size when the file
+ * grows; host space for what is allocated, before anything is destroyed that a full disk would not
+ * give back; zeros into the partial first and last block of a range that is punched or zeroed; then
+ * block states and size, each one record. A step that finds no journal room waits and runs again.
  */
 #include "base/util.h"
 #include "overlay/overlay_internal.h"
@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 enum step {
+	STEP_ATTR,
 	STEP_TAIL,
 	STEP_ALLOCATE,
 	STEP_HEAD_EDGE,
@@ -137,6 +138,12 @@ static void run(struct resize_state *st)
 	struct overlay_resize *op = st->op;
 
 	switch (st->step) {
+	case STEP_ATTR:
+		if (op->which != 0)
+			logged(st, overlay_setattr(st->ov, op->file, op->attr, op->which));
+		else
+			next(st, 0);
+		break;
 	case STEP_TAIL:
 		st->patch = (struct patch){.ov = st->ov, .file = op->file, .done = patched};
 		if (st->new_size != UINT64_MAX && st->new_size > file_size(op->file))
