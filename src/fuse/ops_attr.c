@@ -69,6 +69,12 @@ static void take_attr(struct request *req, const struct stat *st, int to_set)
 	}
 }
 
+/* What the request has made of the file; requests that came later have no part in the answer. */
+static void reply_attr(struct request *req, const struct stat *st)
+{
+	request_done(req, fuse_reply_attr(req->fuse, st, CACHE_SECONDS));
+}
+
 static void setattr_resized(struct overlay_resize *op)
 {
 	struct request *req = CONTAINER_OF(op, struct request, op.resize);
@@ -76,7 +82,7 @@ static void setattr_resized(struct overlay_resize *op)
 	if (op->result != 0)
 		request_reply(req, op->result);
 	else
-		request_reply_attr(req);
+		reply_attr(req, &op->after);
 }
 
 /*
@@ -96,13 +102,16 @@ static void setattr_resize(struct request *req)
 
 static int run_setattr(struct request *req)
 {
+	struct stat st;
 	int rc = 0;
 
 	if (req->set != 0)
 		rc = overlay_setattr(req->session->ov, req->file, &req->attr, req->set);
-	if (rc == 0)
-		request_reply_attr(req);
-	return rc;
+	if (rc != 0)
+		return rc;
+	overlay_getattr(req->session->ov, req->file, &st);
+	reply_attr(req, &st);
+	return 0;
 }
 
 /* Behind the earlier writes: their times must not overwrite the ones set here. */
@@ -118,8 +127,6 @@ static void op_setattr(fuse_req_t fuse, fuse_ino_t ino, struct stat *st, int to_
 
 	if (req == NULL)
 		return;
-	req->result = req->file;
-	overlay_ref(req->result);
 	take_attr(req, st, to_set);
 	req->new_size = (uint64_t)st->st_size;
 	if ((to_set & FUSE_SET_ATTR_SIZE) != 0) {

@@ -164,6 +164,7 @@ struct overlay_resize {
 	unsigned which;		      /* 0: none */
 	void (*done)(struct overlay_resize *op);
 	int result;
+	struct stat after; /* on success: before a later request has changed anything */
 	void *state;
 	struct ticket ticket;
 };

@@ -45,8 +45,10 @@ static void finish(struct resize_state *st, int rc)
 	struct file *f = op->file;
 
 	op->result = rc;
-	if (rc == 0)
+	if (rc == 0) {
 		file_touch(ov, f, true);
+		overlay_getattr(ov, f, &op->after);
+	}
 	free(st);
 	barrier_leave(&f->barrier, &op->ticket);
 	op->done(op);

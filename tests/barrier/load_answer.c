@@ -64,13 +64,14 @@ static void check_write(struct load *l, const struct load_request *r, const void
 			  r->count * UNIT);
 }
 
+/* A chmod that finds no room in the journal is answered when there is some. */
 static void check_attr(struct load *l, const struct load_request *r, const void *data, size_t len)
 {
 	struct fuse_attr_out out;
 	struct verdict v;
 
 	take(l, r, data, len, 0, &out, sizeof(out));
-	view_check_size(r->file->content, r->view, out.attr.size, r->kind == KIND_GETATTR, &v);
+	view_check_size(r->file->content, r->view, out.attr.size, r->kind != KIND_CHMOD, &v);
 	judge(l, r, &v);
 }
 
