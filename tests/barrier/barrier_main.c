@@ -2,7 +2,8 @@
  * tests/barrier/barrier_main.c: 64 requests in flight on few files, answered late and in random
  * order, against a model.
  *
- *	barrier [-s first_seed] [-n seeds] [-o operations_a_seed] [-e shuffle|threads|uring] [-p]
+ *	barrier [-s first_seed] [-n seeds] [-o operations_a_seed] [-e shuffle|threads|uring|auto]
+ *[-p]
  *[-q]
  *
  * -p: the power is cut after one in n fsyncs; 0: never. A build with a defect (DEFECT, see
@@ -157,7 +158,7 @@ static int parse(struct options *o, int argc, char **argv)
 	int c;
 
 	*o = (struct options){
-		.seed = {.engine = "shuffle", .ops = defect ? 10000 : 20000, .power_cuts = 4},
+		.seed = {.engine = "shuffle", .ops = defect ? 10000 : 20000, .power_cuts = 16},
 		.first = 1,
 		.seeds = defect ? 5 : 50};
 	while ((c = getopt(argc, argv, "s:n:o:e:p:q")) != -1) {
@@ -193,7 +194,7 @@ int main(int argc, char **argv)
 
 	if (parse(&o, argc, argv) < 0) {
 		(void)fprintf(stderr, "usage: barrier [-s first_seed] [-n seeds] [-o operations] "
-				      "[-e shuffle|threads|uring] [-p n] [-q]\n");
+				      "[-e shuffle|threads|uring|auto] [-p n] [-q]\n");
 		return 2;
 	}
 	return defect ? search(&o) : prove(&o);

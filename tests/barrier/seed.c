@@ -122,6 +122,8 @@ static void choose(const struct seed_options *o, struct rng *g, struct core_opti
 		ret->kind = IO_KIND_THREADS;
 	else if (strcmp(o->engine, "uring") == 0)
 		ret->kind = IO_KIND_URING;
+	else if (strcmp(o->engine, "auto") == 0)
+		ret->kind = IO_KIND_AUTO;
 	else
 		ret->shuffle_seed = rng_u64(g) | 1;
 }

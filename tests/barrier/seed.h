@@ -7,7 +7,7 @@
 #include "load.h"
 
 struct seed_options {
-	const char *engine; /* "shuffle", "threads", "uring" */
+	const char *engine; /* "shuffle", "threads", "uring", "auto" */
 	uint64_t ops;
 	uint64_t power_cuts; /* after one in so many fsyncs; 0: none; engine shuffle only */
 };
