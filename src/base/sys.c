@@ -35,12 +35,26 @@
 		(int)_result;                                                                      \
 	})
 
+static _Atomic uint64_t no_descriptor_count;
+
+uint64_t sys_no_descriptor_count(void)
+{
+	return atomic_load_explicit(&no_descriptor_count, memory_order_relaxed);
+}
+
+static int count_no_descriptor(int rc)
+{
+	if (rc == -EMFILE || rc == -ENFILE)
+		atomic_fetch_add_explicit(&no_descriptor_count, 1, memory_order_relaxed);
+	return rc;
+}
+
 int sys_openat(int dirfd, const char *path, int flags, mode_t mode)
 {
 	struct sys_event ev = {
 		.call = SYS_CALL_OPEN, .fd = dirfd, .fd2 = -1, .path = path, .flags = flags};
 
-	return HOOKED(&ev, openat(dirfd, path, flags | O_CLOEXEC, mode));
+	return count_no_descriptor(HOOKED(&ev, openat(dirfd, path, flags | O_CLOEXEC, mode)));
 }
 
 /* openat2 lets ".." through as long as it stays below; we do not. */
@@ -68,7 +82,8 @@ int sys_open_beneath(int dirfd, const char *path, int flags)
 
 	if (has_dotdot(path))
 		return -EXDEV;
-	return HOOKED(&ev, syscall(SYS_openat2, dirfd, path, &how, sizeof(how)));
+	return count_no_descriptor(
+		HOOKED(&ev, syscall(SYS_openat2, dirfd, path, &how, sizeof(how))));
 }
 
 int sys_close(int fd)

@@ -71,6 +71,8 @@ void sys_hook_after(const struct sys_event *event, int64_t result);
 
 const char *sys_call_name(enum sys_call call);
 uint64_t sys_call_count(enum sys_call call);
+/* Opens that failed because the process or the system had no descriptor left. */
+uint64_t sys_no_descriptor_count(void);
 
 int sys_openat(int dirfd, const char *path, int flags, mode_t mode); /* a descriptor */
 /* Opens below dirfd only: no "..", no absolute path, no symbolic link in any component (openat2). */

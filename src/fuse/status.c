@@ -1,10 +1,14 @@
 /*
  * What a running mount says of itself, as JSON. The keys that scripts rely on: mountpoint, diff,
- * pid, engine, requests, errors, layers[], diff_bytes, fds, index_bytes.
+ * pid, engine, requests, errors, layers[], diff_bytes, fds, index_bytes, nodes, fd_cache,
+ * allocated_bytes. docs/status.md says what they mean.
  */
 #include "fuse/fuse_internal.h"
 
+#include "base/sys.h"
+
 #include <cjson/cJSON.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -123,6 +127,7 @@ static void add_vfds(cJSON *to, const struct vfd_cache *vfds)
 	add(cache, "pinned", st.pinned);
 	add(cache, "dirty", st.dirty);
 	add(cache, "waits", st.waits);
+	add(cache, "no_descriptor", sys_no_descriptor_count());
 	add_counted(cache, "open", st.open, st.open_ns);
 	add_counted(cache, "open_after_replace", st.open_after_replace, st.open_after_replace_ns);
 	add_counted(cache, "close", st.close, st.close_ns);
@@ -133,8 +138,17 @@ static void add_vfds(cJSON *to, const struct vfd_cache *vfds)
 	add_counted(cache, "stat", st.stat, st.stat_ns);
 }
 
+/* What malloc has handed out and not got back, of all threads. */
+static uint64_t allocated_bytes(void)
+{
+	const struct mallinfo2 info = mallinfo2();
+
+	return (uint64_t)info.uordblks + (uint64_t)info.hblkhd;
+}
+
 char *status_json(struct session *s)
 {
+	uint64_t allocated = allocated_bytes(); /* before the answer takes memory itself */
 	cJSON *status = cJSON_Parse(s->facts);
 	char *text, *line;
 
@@ -146,6 +160,7 @@ char *status_json(struct session *s)
 	add_overlay(status, s->ov);
 	add_diff(status, overlay_diff(s->ov));
 	add_vfds(status, s->parts.vfds);
+	add(status, "allocated_bytes", allocated);
 	text = cJSON_PrintUnformatted(status);
 	cJSON_Delete(status);
 	if (text == NULL)
