@@ -20,7 +20,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#define RESERVED_FDS  64u /* for everything that is not in the cache */
+#define RESERVED_FDS  64u /* for what is opened later and is not in the cache */
 #define MIN_SLOTS     16u
 #define MAX_SLOTS     65536u
 #define OVERTAKEN_MAX 64u /* and two for each slot */
@@ -264,8 +264,27 @@ void vfd_closed(struct vfd *vfd)
 		wait_for_slot(vfd);
 }
 
+static int count_name(void *ctx, const char *name, unsigned char d_type)
+{
+	unsigned *n = ctx;
+
+	++*n;
+	return 0;
+}
+
+/* A long chain holds some for each of its layers. */
+static unsigned count_open(void)
+{
+	unsigned n = 0;
+
+	if (sys_readdir(AT_FDCWD, "/proc/self/fd", count_name, &n) < 0 || n == 0)
+		return 0;
+	return n - 1; /* one was the directory's */
+}
+
 static int default_slots(unsigned *ret)
 {
+	unsigned taken = RESERVED_FDS + count_open();
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
@@ -276,9 +295,9 @@ static int default_slots(unsigned *ret)
 		if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
 			limit = raised;
 	}
-	if (limit.rlim_cur < RESERVED_FDS + MIN_SLOTS)
+	if (limit.rlim_cur < taken + MIN_SLOTS)
 		return -EMFILE;
-	*ret = (unsigned)MIN(limit.rlim_cur - RESERVED_FDS, (rlim_t)MAX_SLOTS);
+	*ret = (unsigned)MIN(limit.rlim_cur - taken, (rlim_t)MAX_SLOTS);
 	return 0;
 }
 

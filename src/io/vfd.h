@@ -47,8 +47,8 @@ struct vfd_stats {
 };
 
 /*
- * slots 0: from RLIMIT_NOFILE, whose soft limit is raised to the hard one, less a reserve for
- * everything else; -EMFILE when fewer than 16 are left. Never more than `slots` descriptors exist,
+ * slots 0: from RLIMIT_NOFILE, whose soft limit is raised to the hard one, less what is open now and
+ * a reserve for everything else; -EMFILE when fewer than 16 are left. Never more than `slots` descriptors exist,
  * counting those being opened or closed. A temporary lack of descriptors (EMFILE, ENFILE) makes the
  * cache smaller and operations wait.
  */
