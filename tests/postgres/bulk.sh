@@ -33,7 +33,7 @@ rows=$(wc -l <"$base/rows")
 sum=$(sha256sum <"$base/rows")
 mount_it
 must pg_start "$mnt" "$sock" "$port"
-must sql "$sock" "$port" postgres -c "create table bulk (id int, pad text storage plain)"
+must sql "$sock" "$port" postgres -c "create table bulk (id int, pad text)"
 SQL_LIMIT=400 check "COPY of $megabytes MB" sql "$sock" "$port" postgres -c "copy bulk from stdin" <"$base/rows"
 equal "rows after COPY" "$(sql "$sock" "$port" postgres -c "select count(*) from bulk")" "$rows"
 equal "content after COPY" "$(table_sum)" "$sum"
