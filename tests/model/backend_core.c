@@ -385,15 +385,20 @@ static const struct backend_ops core_ops = {
 	.disturb = core_disturb,
 };
 
+void backend_core_init(struct backend_core *b, struct layer_chain *chain, const char *diff_path)
+{
+	*b = (struct backend_core){.chain = chain};
+	b->backend.ops = &core_ops;
+	b->backend.caps = BACKEND_ASYNC | BACKEND_REOPEN;
+	(void)snprintf(b->diff_path, sizeof(b->diff_path), "%s", diff_path);
+}
+
 int backend_core_open(struct backend_core *b, struct layer_chain *chain, const char *diff_path,
 		      const struct core_options *options)
 {
 	int rc;
 
-	*b = (struct backend_core){.chain = chain};
-	b->backend.ops = &core_ops;
-	b->backend.caps = BACKEND_ASYNC | BACKEND_REOPEN;
-	(void)snprintf(b->diff_path, sizeof(b->diff_path), "%s", diff_path);
+	backend_core_init(b, chain, diff_path);
 	rc = core_new(&b->core, options, &b->e);
 	if (rc == 0) {
 		rc = core_open(&b->core, chain, b->diff_path, &b->e);

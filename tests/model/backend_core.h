@@ -17,6 +17,8 @@ struct backend_core {
 	struct errmsg e;
 };
 
+/* The core in it is still to be opened: by the caller, or with the other two by backend_core_open. */
+void backend_core_init(struct backend_core *b, struct layer_chain *chain, const char *diff_path);
 int backend_core_open(struct backend_core *b, struct layer_chain *chain, const char *diff_path,
 		      const struct core_options *options);
 void backend_core_close(struct backend_core *b);
