@@ -159,7 +159,7 @@ static void build_done(struct io_op *op)
 	ix->ready = rc == 0;
 	ix->waiters = NULL;
 	if (rc < 0) {
-		rc = -EIO;
+		rc = rc == -ENOMEM ? rc : -EIO; /* the backup is no worse for it */
 		ix->pins = 0;
 		index_free(ov, ix);
 	}
