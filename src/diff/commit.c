@@ -343,6 +343,7 @@ static void settle_drops(struct diff *diff, struct file_list drops, bool durable
 	}
 }
 
+/* Who asks for everything is not told of success while a file that has lost data is there. */
 static int result_for(const struct diff_sync *op, const struct commit_file *files, size_t count,
 		      int rc)
 {
@@ -350,7 +351,7 @@ static int result_for(const struct diff_sync *op, const struct commit_file *file
 		rc = op->file->error;
 	for (size_t i = 0; i < count && rc == 0 && op->all; i++)
 		rc = files[i].error;
-	return rc;
+	return rc == 0 && op->all ? diff_failed(op->diff) : rc;
 }
 
 static void answer(struct diff_sync *waiters, const struct commit_file *files, size_t count, int rc)

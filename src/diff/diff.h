@@ -237,7 +237,8 @@ struct diff_sync {
  * All names so far and, of the file, everything written before the call are durable when done is
  * called with result 0. Nothing to record: one fdatasync of the data file, no journal write.
  *
- * A failed fdatasync fails the file: its errno is the result of every later sync of it. ENOSPC and
+ * A failed fdatasync fails the file: its errno is the result of every later sync of it, and of every
+ * `all` while the file lives. ENOSPC and
  * EDQUOT of the journal fail the syncs that wait for it, and the next one tries again.
  */
 void diff_sync(struct diff *diff, struct diff_sync *op);

@@ -167,6 +167,7 @@ struct diff {
 	bool read_only;	    /* after an EIO */
 	uint32_t truncated; /* files with that flag */
 	uint32_t failed;    /* live files with an error */
+	int failed_error;   /* of the latest of them */
 
 	struct diff_buffer names; /* records for the next commit */
 	struct journal journal;
@@ -261,6 +262,7 @@ void file_update_list(struct diff_file *file);
 void file_update_room(struct diff_file *file); /* after `changed` or size_changed changed */
 void file_forget_changes(struct diff_file *file);
 void file_fail(struct diff_file *file, int rc);
+int diff_failed(const struct diff *diff); /* 0, or the error of a live file that has failed */
 int file_replay(struct diff *diff, const struct diff_record *record);
 void file_path(uint64_t id, char ret[DIFF_PATH_SIZE]);
 void list_push(struct file_list *list, struct diff_file *file);

@@ -250,6 +250,11 @@ void file_forget_changes(struct diff_file *file)
 	file_update_room(file);
 }
 
+int diff_failed(const struct diff *diff)
+{
+	return diff->failed > 0 ? diff->failed_error : 0;
+}
+
 void file_fail(struct diff_file *file, int rc)
 {
 	struct diff *diff = file->diff;
@@ -263,6 +268,7 @@ void file_fail(struct diff_file *file, int rc)
 	if (file->dropped)
 		return;
 	diff->failed++;
+	diff->failed_error = rc;
 	file->touched = file->dirty = false;
 	file_forget_changes(file);
 }

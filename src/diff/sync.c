@@ -214,6 +214,7 @@ void diff_sync(struct diff *diff, struct diff_sync *op)
 	} else if (diff_has_pending(diff) || diff->commit.running) {
 		enqueue(op);
 	} else {
+		op->result = diff_failed(diff);
 		op->done(op);
 	}
 }
