@@ -2,7 +2,7 @@
  * tests/fault/fault_main.c: every call through base/sys.h and every allocation of every script goes
  * wrong, in every way, once and for good, with both engines.
  *
- *	fault [-j jobs] [-s seed] [-n runs at most, 0: all] [-S script] [-e engine] [-k kind] [-a at] [-q]
+ *	fault [-j jobs] [-s seed] [-n runs, 0: all] [-S script] [-e engine] [-k kind] [-a at] [-q]
  *
  * One process does one script with one engine; when it dies, another goes on behind the run that it
  * died of.

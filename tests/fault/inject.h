@@ -47,7 +47,7 @@ void inject_stop(void);
 /* While true, nothing is counted and nothing goes wrong: the test itself is at work. */
 void inject_pause(bool pause);
 
-/* What could have gone wrong since the start. Allocations are counted with INJECT_NONE and MEMORY. */
+/* What could have gone wrong since the start. Allocations count with INJECT_NONE and MEMORY. */
 struct inject_seen {
 	long calls, transfers, allocations;
 };

@@ -94,7 +94,7 @@ bool player_reopen(struct player *p);
 bool player_wrong(struct player *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The answer of an operation: 0 or a permitted error. */
 bool player_judge(struct player *p, int64_t rc);
-/* Takes notice of what has gone wrong since the last time; true if one of them was a sync of that. */
+/* Takes notice of what has gone wrong since the last time. */
 struct synced {
 	bool journal, data, dir; /* a failed one of: the journal, the file's data, its directory */
 };

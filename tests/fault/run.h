@@ -1,5 +1,6 @@
 /*
- * tests/fault/run.h: one run: a script in which one thing goes wrong, and what must be true after it.
+ * tests/fault/run.h: one run: a script in which one thing goes wrong, and what must be true after
+ * it.
  */
 #ifndef FAULT_RUN_H
 #define FAULT_RUN_H
