@@ -99,7 +99,7 @@ struct pgoverlay_options {
 	const char *backup;   /* NULL: the newest that can be opened */
 	int no_lock;	  /* do not take the shared locks that keep the backup tool from deleting or
 			     merging */
-	int no_verify;	  /* do not check page checksums */
+	int no_verify;	  /* do not compare what is read with the backup's sums */
 	unsigned threads; /* that help reading and decoding; 0: all is done in the calling thread */
 	uint64_t index_bytes; /* memory for indexes of files; 0: 64 MiB */
 };

@@ -26,7 +26,7 @@ static const char help[] =
 	"  --foreground              serve in this process\n"
 	"  --io-engine KIND          auto, uring or threads (default: auto)\n"
 	"  --index-memory SIZE       bytes of block index held in memory (default: 256M)\n"
-	"  --verify-reads on|off     check page checksums of the backup's blocks (default: on)\n"
+	"  --verify-reads on|off     check what is read against the backup's sums (default: on)\n"
 	"  --reserve SIZE            host space kept for journal and checkpoints (default: 64M)\n"
 	"  --format text|json        how the facts of the mount are printed\n"
 	"  --help, --version\n";

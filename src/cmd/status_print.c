@@ -107,8 +107,9 @@ void status_print_text(const cJSON *status)
 	(void)printf("%-12s %.0f open, %.0f nodes, %.0f requests in flight\n", "files",
 		     number_at(status, "fds"), number_at(status, "nodes"),
 		     number_at(status, "in_flight"));
-	(void)printf("%-12s %.0f bad pages, %.0f failed files\n", "damage",
-		     number_at(status, "bad_pages"), number_at(status, "failed_files"));
+	(void)printf("%-12s %.0f reads of bad pages, %.0f of bad files; %.0f failed files\n", "damage",
+		     number_at(status, "bad_pages"), number_at(status, "bad_files"),
+		     number_at(status, "failed_files"));
 	print_requests(status);
 }
 

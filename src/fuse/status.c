@@ -72,6 +72,7 @@ static void add_overlay(cJSON *to, struct overlay *ov)
 	add(to, "diff_blocks", st.diff_blocks);
 	add(to, "zero_blocks", st.zero_blocks);
 	add(to, "bad_pages", st.bad_pages);
+	add(to, "bad_files", st.bad_files);
 }
 
 static void add_diff(cJSON *to, struct diff *diff)

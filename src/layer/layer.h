@@ -7,8 +7,8 @@
  * an index of its own.
  *
  * Threads: store and chain functions run on one thread before the mount serves requests (as the owner, with
- * the owner's rights). locate and check may block, and run on several engine threads at once: a layer is
- * immutable after its chain is open.
+ * the owner's rights). locate, highest and check may block, and run on several engine threads at once: a layer
+ * is immutable after its chain is open.
  */
 #ifndef LAYER_LAYER_H
 #define LAYER_LAYER_H
@@ -27,6 +27,7 @@
 #define LAYER_NO_FILE UINT32_MAX
 #define LAYER_ABSENT 0u
 #define LAYER_ZERO UINT32_MAX
+#define LAYER_NO_SUM 0u
 
 struct layer;
 struct layer_chain;
@@ -66,7 +67,19 @@ struct layer_entry {
 struct layer_extent {
 	uint64_t off; /* byte offset of the record in the layer's file */
 	uint32_t len; /* record bytes; or LAYER_ABSENT: look below; or LAYER_ZERO: a block of zeros, stored nowhere */
+	uint32_t sum; /* layer_page_sum of what the store has noted of the page, or LAYER_NO_SUM */
 };
+
+/*
+ * LSN and checksum of a page in 32 bits, which is what an index can afford to keep of them. Pages that differ in
+ * only one of the two (or in less than 4 GiB of LSN) always differ here. A page of zeros has 0 and 0.
+ */
+static inline uint32_t layer_page_sum(uint64_t lsn, uint16_t checksum)
+{
+	uint32_t sum = (uint32_t)lsn + (uint32_t)(lsn >> 32) * 0x9E3779B1u + checksum * 0x85EBCA6Bu + 1;
+
+	return sum != LAYER_NO_SUM ? sum : UINT32_MAX;
+}
 
 struct layer_ops {
 	uint32_t version; /* LAYER_OPS_VERSION */
@@ -84,16 +97,32 @@ struct layer_ops {
 
 	/*
 	 * Turns a stored record (as read from the extent) into the block: checks what the record says of itself,
-	 * decodes. Pure, any thread: 0 or -EUCLEAN/-EBADMSG.
+	 * decodes. Pure, any thread: 0, -ESTALE (it is the record of another block, or of another length) or -EUCLEAN
+	 * (it cannot be decoded). Callers want layer_take_page.
 	 */
 	int (*decode)(const struct layer *layer, uint32_t file, uint32_t block, const void *record, uint32_t len,
 		      void *ret_block);
 
 	/* Path of the file's stored bytes, relative to layer_dirfd. Belongs to the layer. */
 	const char *(*name)(const struct layer *layer, uint32_t file);
+
+	/*
+	 * A LAYER_PLAIN file: reads it and compares it with what the store has noted of it. Files too large to be read
+	 * in passing may be left out. -EUCLEAN or -EBADMSG with the reason in e. NULL: nothing is noted.
+	 */
+	int (*check)(struct layer *layer, uint32_t file, struct errmsg *e);
 };
 
-#define LAYER_OPS_VERSION 1
+#define LAYER_OPS_VERSION 2
+
+/*
+ * Decodes the record that x says of the block and, if verify, checks the page: its sum, and its checksum where the
+ * cluster has them. blkno is the block's number in the relation (segments counted). Pure, any thread. 0, or -EUCLEAN or
+ * -EBADMSG with a phrase in *ret_reason: the page must not be used; or -ENOMEM.
+ */
+int layer_take_page(const struct layer *layer, uint32_t file, uint32_t block, uint32_t blkno,
+		    const struct layer_extent *x, const void *record, bool verify, void *ret_page,
+		    const char **ret_reason);
 
 /* Drivers embed these two. */
 struct layer {

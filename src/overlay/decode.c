@@ -7,30 +7,18 @@
 #include "pg/page.h"
 
 #include <errno.h>
-#include <string.h>
-
-static int check_page(const struct fetch *fetch, const struct layer *layer, uint32_t block,
-		      const uint8_t *page)
-{
-	uint32_t blkno = fetch->file->base->segno * PG_SEGMENT_BLOCKS + block;
-
-	if (!fetch->ov->options.verify_reads || !layer->page_checksums || pg_page_is_zero(page))
-		return 0;
-	return pg_page_compute_checksum(page, blkno) == pg_page_checksum(page) ? 0 : -EBADMSG;
-}
 
 /* A damaged page is an error for that read, with one line that names it; never zeros, never a
  * guess. */
-static int report_bad(const struct segment *s, const struct layer *layer, uint32_t block, int rc)
+void decode_report(const struct segment *s, uint32_t block, const char *reason)
 {
 	struct overlay *ov = s->fetch->ov;
-	uint32_t file = s->fetch->file->base->parts[s->part].file;
+	const struct base_part *part = &s->fetch->file->base->parts[s->part];
+	const struct layer *layer = ov->chain->layers[part->layer];
 
 	__atomic_fetch_add(&ov->bad_pages, 1, __ATOMIC_RELAXED);
-	log_error("backup %s: file '%s', block %u: %s", layer->id, layer->ops->name(layer, file),
-		  block,
-		  rc == -EBADMSG ? "page checksum does not match" : "stored page is damaged");
-	return -EIO;
+	log_error("backup %s: file '%s', block %u cannot be read: %s", layer->id,
+		  layer->ops->name(layer, part->file), block, reason);
 }
 
 int decode_segment(struct segment *s, const uint8_t *raw, uint32_t from, uint32_t count)
@@ -39,20 +27,28 @@ int decode_segment(struct segment *s, const uint8_t *raw, uint32_t from, uint32_
 	struct base *base = fetch->file->base;
 	const struct base_part *part = &base->parts[s->part];
 	const struct layer *layer = fetch->ov->chain->layers[part->layer];
+	const uint32_t *sums = index_sums(base);
 	uint32_t entry_count;
 	const struct index_entry *entries = index_entries(base, &entry_count);
 
 	for (uint32_t i = from; i < from + count; i++) {
 		uint32_t block = s->first + i;
-		uint32_t len = entries[block].len;
-		uint8_t *page = fetch->buf + (size_t)(block - fetch->first) * BLCK;
-		const uint8_t *record = raw + (entries[block].off - s->off);
-		int rc = layer->ops->decode(layer, part->file, block, record, len, page);
+		struct layer_extent x = {.off = entries[block].off,
+					 .len = entries[block].len,
+					 .sum = sums ? sums[block] : LAYER_NO_SUM};
+		const char *reason = NULL;
+		int rc = layer_take_page(layer, part->file, block,
+					 base->segno * PG_SEGMENT_BLOCKS + block, &x,
+					 raw + (x.off - s->off), fetch->ov->options.verify_reads,
+					 fetch->buf + (size_t)(block - fetch->first) * BLCK,
+					 &reason);
 
-		if (rc == 0)
-			rc = check_page(fetch, layer, block, page);
-		if (rc < 0)
-			return report_bad(s, layer, block, rc);
+		if (rc == -ENOMEM)
+			return rc;
+		if (rc < 0) {
+			decode_report(s, block, reason);
+			return -EIO;
+		}
 	}
 	return 0;
 }

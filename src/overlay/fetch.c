@@ -69,11 +69,23 @@ static uint64_t must_have(const struct segment *s)
 	return s->len;
 }
 
+/* The first block of the segment that is not whole in its first got bytes. */
+static uint32_t first_missing(const struct segment *s, int64_t got)
+{
+	uint64_t left = (uint64_t)got;
+	uint32_t block = s->first, count;
+	const struct index_entry *entries;
+
+	if (s->kind == SEGMENT_PLAIN)
+		return block + (uint32_t)(left / BLCK);
+	entries = index_entries(s->fetch->file->base, &count);
+	for (; block + 1 < s->first + s->count && left >= entries[block].len; block++)
+		left -= entries[block].len;
+	return block;
+}
+
 static int check_read(struct segment *s, int64_t got)
 {
-	const struct layer *layer;
-	const struct base_part *part;
-
 	if (got >= 0 && (uint64_t)got >= must_have(s)) {
 		if (s->kind == SEGMENT_DIFF || s->kind == SEGMENT_PLAIN)
 			memset(block_buf(s) + got, 0, (size_t)s->count * BLCK - (size_t)got);
@@ -81,10 +93,8 @@ static int check_read(struct segment *s, int64_t got)
 	}
 	if (s->kind == SEGMENT_DIFF)
 		return (int)got;
-	part = &s->fetch->file->base->parts[s->part];
-	layer = s->fetch->ov->chain->layers[part->layer];
-	log_error("backup %s: file '%s': %s", layer->id, layer->ops->name(layer, part->file),
-		  got < 0 ? strerror((int)-got) : "shorter than its backup says");
+	decode_report(s, first_missing(s, MAX(got, (int64_t)0)),
+		      got < 0 ? strerror((int)-got) : "the file is shorter than its backup says");
 	return -EIO;
 }
 

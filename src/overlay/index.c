@@ -5,6 +5,10 @@
  * each block the first answer: so a read costs the same however long the chain is. What is held is
  * bounded (options.index_memory); the least recently used index that nobody has pinned goes first.
  * An index owns the virtual descriptors of the stored files it points into.
+ *
+ * With verify_reads it also holds 4 bytes a block that the page must agree with. Reading those anew
+ * from the header map would inflate the file's whole array for one page. Of a plain file nothing is
+ * held, but it is compared with its sums before its first byte is served.
  */
 #include "base/log.h"
 #include "base/util.h"
@@ -30,6 +34,7 @@ struct index {
 	uint64_t bytes;
 	uint32_t count; /* blocks; 0 for PLAIN files, which need no entries */
 	struct index_entry *entries;
+	uint32_t *sums;	    /* one a block; NULL: reads are not verified */
 	struct vfd *vfds[]; /* one a part */
 };
 
@@ -54,6 +59,8 @@ static int take_extents(struct index *ix, unsigned part, uint32_t first, uint32_
 			return -EUCLEAN;
 		*entry = (struct index_entry){
 			.off = extents[i].off, .len = extents[i].len & 0x3fff, .part = part & 1023};
+		if (ix->sums)
+			ix->sums[first + i] = extents[i].sum;
 	}
 	return 0;
 }
@@ -83,6 +90,15 @@ static bool all_placed(const struct index *ix)
 		if (ix->entries[i].part == INDEX_NO_PART && !ix->entries[i].len)
 			return false;
 	return true;
+}
+
+/* A plain file, as a whole. */
+static int64_t check_job(struct io_op *op)
+{
+	struct index *ix = CONTAINER_OF(op, struct index, job);
+	struct layer *layer = part_layer(ix->ov, ix->base, 0);
+
+	return layer->ops->check(layer, ix->base->parts[0].file, &ix->error);
 }
 
 static int64_t build_job(struct io_op *op)
@@ -122,6 +138,7 @@ static void index_free(struct overlay *ov, struct index *ix)
 	for (unsigned i = 0; i < ix->base->part_count; i++)
 		vfd_free(ix->vfds[i]);
 	free(ix->entries);
+	free(ix->sums);
 	free(ix);
 }
 
@@ -142,6 +159,8 @@ static void report(struct index *ix, int rc)
 {
 	const struct layer *layer = part_layer(ix->ov, ix->base, 0);
 
+	if (rc != -ENOMEM)
+		ix->ov->bad_files++;
 	log_error("backup %s: file '%s' cannot be read: %s", layer->id,
 		  layer->ops->name(layer, ix->base->parts[0].file), errmsg_text(&ix->error, rc));
 }
@@ -198,11 +217,16 @@ static int index_new(struct overlay *ov, struct base *base, struct index **ret)
 		ix->count = (uint32_t)((base->size + BLCK - 1) / BLCK);
 		ix->entries = calloc(ix->count, sizeof(*ix->entries));
 		ix->bytes += (uint64_t)ix->count * sizeof(*ix->entries);
+		if (ov->options.verify_reads) {
+			ix->sums = calloc(ix->count, sizeof(*ix->sums));
+			ix->bytes += (uint64_t)ix->count * sizeof(*ix->sums);
+		}
 	}
 	lru_push(ov, ix);
 	base->index = ix;
 	ov->index_bytes += ix->bytes;
-	if ((ix->count && !ix->entries) || make_vfds(ov, ix) < 0) {
+	if ((ix->count && (!ix->entries || (ov->options.verify_reads && !ix->sums))) ||
+	    make_vfds(ov, ix) < 0) {
 		index_free(ov, ix);
 		return -ENOMEM;
 	}
@@ -212,10 +236,19 @@ static int index_new(struct overlay *ov, struct base *base, struct index **ret)
 	return 0;
 }
 
+static bool needs_job(const struct overlay *ov, const struct base *base)
+{
+	if (base->kind == LAYER_BLOCKS)
+		return true;
+	return ov->options.verify_reads && part_layer(ov, base, 0)->ops->check;
+}
+
 static void build_start(struct overlay *ov, struct index *ix)
 {
 	ix->waiters_tail = &ix->waiters;
-	ix->job = (struct io_op){.code = IO_JOB, .job = build_job, .done = build_done};
+	ix->job = (struct io_op){.code = IO_JOB,
+				 .job = ix->base->kind == LAYER_BLOCKS ? build_job : check_job,
+				 .done = build_done};
 	ov->index_builds++;
 	io_submit(ov->io, &ix->job);
 }
@@ -229,7 +262,7 @@ int index_get(struct overlay *ov, struct base *base, struct index_wait *wait)
 
 		if (rc < 0)
 			return rc;
-		if (base->kind == LAYER_BLOCKS)
+		if (needs_job(ov, base))
 			build_start(ov, ix);
 		else
 			ix->ready = true;
@@ -257,6 +290,11 @@ const struct index_entry *index_entries(const struct base *base, uint32_t *ret_c
 {
 	*ret_count = base->index->count;
 	return base->index->entries;
+}
+
+const uint32_t *index_sums(const struct base *base)
+{
+	return base->index->sums;
 }
 
 struct vfd *index_vfd(const struct base *base, unsigned part)

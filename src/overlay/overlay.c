@@ -186,6 +186,7 @@ void overlay_get_stats(const struct overlay *ov, struct overlay_stats *ret)
 		.diff_blocks = ov->diff_blocks,
 		.zero_blocks = ov->zero_blocks,
 		.bad_pages = __atomic_load_n(&ov->bad_pages, __ATOMIC_RELAXED),
+		.bad_files = ov->bad_files,
 	};
 }
 

@@ -31,7 +31,7 @@ struct overlay_options {
 	gid_t gid;
 	const char *wal_dir;   /* pg_wal is shown as a link to it; NULL: as in the chain */
 	uint64_t index_memory; /* bytes of block index held at most */
-	bool verify_reads;     /* check page checksums of blocks from the chain */
+	bool verify_reads;     /* check what is read from the chain against its checksums */
 };
 
 /*
@@ -185,7 +185,8 @@ void overlay_sync(struct overlay *ov, struct overlay_sync *op);
 
 struct overlay_stats {
 	uint64_t files, nameless, index_bytes, index_builds, base_blocks, diff_blocks, zero_blocks,
-		bad_pages;
+		bad_pages, /* reads of one that failed */
+		bad_files; /* the same of files that are damaged as a whole */
 };
 void overlay_get_stats(const struct overlay *ov, struct overlay_stats *ret);
 struct diff *overlay_diff(struct overlay *ov); /* NULL when read-only */

@@ -86,6 +86,7 @@ struct overlay {
 	uint64_t index_bytes, index_builds, nameless;
 	uint64_t base_blocks, diff_blocks, zero_blocks;
 	uint64_t bad_pages; /* atomic: decoding threads count too */
+	uint64_t bad_files; /* whole ones: without a usable header map, or plain and damaged */
 	int64_t base_time;  /* nanoseconds: times of the chain's files */
 };
 
@@ -135,7 +136,7 @@ struct index_wait {
 	struct index_wait *next;
 };
 #define INDEX_NO_PART 1023u
-/* One block, packed: 8 bytes a block is what the memory bound counts on. */
+/* One block, packed: what is held of a long file is this, and 4 bytes more to verify it. */
 struct index_entry {
 	uint64_t off : 40;
 	uint64_t len : 14;
@@ -145,6 +146,8 @@ struct index_entry {
 int index_get(struct overlay *ov, struct base *base, struct index_wait *wait);
 void index_put(struct overlay *ov, struct base *base);
 const struct index_entry *index_entries(const struct base *base, uint32_t *ret_count);
+/* What each block's page must agree with; NULL: reads are not verified. */
+const uint32_t *index_sums(const struct base *base);
 struct vfd *index_vfd(const struct base *base, unsigned part);
 void index_free_all(struct overlay *ov);
 
@@ -186,6 +189,7 @@ int plan_segments(struct fetch *fetch);
 bool plan_needs_base(const struct fetch *fetch);
 
 /* decode.c: stored records of a segment into the buffer; any thread. */
+void decode_report(const struct segment *segment, uint32_t block, const char *reason);
 int decode_segment(struct segment *segment, const uint8_t *raw, uint32_t from, uint32_t count);
 
 /* patch.c: a write below the barrier, merging partial blocks. */

@@ -134,7 +134,8 @@ int pg_control_parse(const void *data, size_t len, struct pg_control *ret, struc
 		return errmsg_set(e, -EUCLEAN, "only %zu bytes", len);
 
 	read_fields(p, &c);
-	if (crc32c(0, p, crc_off) != get_le32(p + crc_off)) {
+	c.crc = get_le32(p + crc_off);
+	if (crc32c(0, p, crc_off) != c.crc) {
 		*ret = c;
 		return errmsg_set(e, -EBADMSG, "its checksum does not match");
 	}

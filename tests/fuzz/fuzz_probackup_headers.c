@@ -71,13 +71,14 @@ static void decode_raw(const uint8_t *data, size_t size, struct headers_info *in
 	libdeflate_free_compressor(c);
 }
 
-static void scan(const uint8_t *data, size_t size, const struct headers_info *info)
+static void scan(const uint8_t *data, size_t size, struct headers_info *info)
 {
 	int fd = memfd_create("fuzz", MFD_CLOEXEC);
 	const char *problem = NULL;
 	struct headers h;
 
 	FUZZ_CHECK(fd >= 0 && write(fd, data, size) == (ssize_t)size);
+	info->crc = crc32c(0, data, size);
 	if (headers_scan(fd, info, &h, &problem) == 0)
 		check_headers(&h, info);
 	else

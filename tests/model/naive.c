@@ -4,6 +4,7 @@
 #include "naive.h"
 
 #include "base/util.h"
+#include "pg/page.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -41,6 +42,7 @@ struct content {
 	uint8_t *placed; /* a flag a block */
 	uint32_t blocks; /* 1 + the highest placed */
 	uint32_t cap;
+	uint32_t segno;
 };
 
 static int content_reserve(struct content *c, uint32_t blocks)
@@ -68,6 +70,7 @@ static int place(struct content *c, struct layer *layer, uint32_t file, int fd, 
 		 const struct layer_extent *x)
 {
 	uint8_t record[LAYER_BLCKSZ * 2];
+	const char *reason;
 	int rc = content_reserve(c, block + 1);
 
 	if (rc < 0)
@@ -78,8 +81,8 @@ static int place(struct content *c, struct layer *layer, uint32_t file, int fd, 
 		return 0;
 	if (x->len > sizeof(record) || pread(fd, record, x->len, (off_t)x->off) != (ssize_t)x->len)
 		return -EIO;
-	return layer->ops->decode(layer, file, block, record, x->len,
-				  c->data + (size_t)block * LAYER_BLCKSZ);
+	return layer_take_page(layer, file, block, c->segno * PG_SEGMENT_BLOCKS + block, x, record,
+			       true, c->data + (size_t)block * LAYER_BLCKSZ, &reason);
 }
 
 /* Takes from one layer what no newer one has placed. */
@@ -129,7 +132,7 @@ static int read_blocks(const struct layer_chain *chain, const struct layer_entry
 	return rc;
 }
 
-static int read_file(const struct layer *layer, uint32_t file, struct content *c, uint64_t *ret_len)
+static int read_file(struct layer *layer, uint32_t file, struct content *c, uint64_t *ret_len)
 {
 	_cleanup_close_ int fd =
 		openat(layer->dirfd, layer->ops->name(layer, file), O_RDONLY | O_CLOEXEC);
@@ -138,6 +141,11 @@ static int read_file(const struct layer *layer, uint32_t file, struct content *c
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
+	if (layer->ops->check) {
+		rc = layer->ops->check(layer, file, NULL);
+		if (rc < 0)
+			return rc;
+	}
 	rc = content_reserve(c, (uint32_t)((uint64_t)st.st_size / LAYER_BLCKSZ + 1));
 	if (rc < 0)
 		return rc;
@@ -199,7 +207,7 @@ int naive_size(const struct layer_chain *chain, const struct layer_entry *entry,
 int naive_read(const struct layer_chain *chain, const struct layer_entry *entry, uint8_t **ret_data,
 	       uint64_t *ret_len)
 {
-	struct content c = {0};
+	struct content c = {.segno = entry->segno};
 	int rc = content_reserve(&c, 1);
 
 	*ret_len = 0;

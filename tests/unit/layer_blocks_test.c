@@ -215,9 +215,9 @@ START_TEST(decode_believes_nothing)
 	put_le32(record, 7);
 	put_le32(record + 4, PAGE_SIZE);
 	ck_assert_int_eq(layer->ops->decode(layer, file, 7, record, 8 + PAGE_SIZE, page), 0);
-	ck_assert_int_eq(layer->ops->decode(layer, file, 6, record, 8 + PAGE_SIZE, page), -EUCLEAN);
+	ck_assert_int_eq(layer->ops->decode(layer, file, 6, record, 8 + PAGE_SIZE, page), -ESTALE);
 	ck_assert_int_eq(layer->ops->decode(layer, file, 7, record, 8 + PAGE_SIZE - 1, page),
-			 -EUCLEAN);
+			 -ESTALE);
 	ck_assert_int_eq(layer->ops->decode(layer, file, 7, record, 8 + PAGE_SIZE + 1, page),
 			 -EUCLEAN);
 	ck_assert_int_eq(layer->ops->decode(layer, file, 7, record, 8, page), -EUCLEAN);

@@ -139,17 +139,19 @@ START_TEST(headers_outside_of_the_map)
 END_TEST
 
 /* A stream of count pages with payloads of len bytes at every step-th block. */
-static int make_stream(uint32_t count, uint32_t len, uint32_t step, uint64_t *ret_size)
+static int make_stream(uint32_t count, uint32_t len, uint32_t step, struct headers_info *info)
 {
 	int fd = openat(unit_dir, "stream", O_RDWR | O_CREAT | O_TRUNC, 0600);
 	uint8_t record[8200] = {0};
 
+	info->crc = 0;
 	for (uint32_t i = 0; i < count; i++) {
 		put_le32(record, i * step);
 		put_le32(record + 4, len);
 		ck_assert_int_eq(write(fd, record, 8 + len), 8 + (ssize_t)len);
+		info->crc = crc32c(info->crc, record, 8 + len);
 	}
-	*ret_size = (uint64_t)count * (8 + len);
+	info->size = (uint64_t)count * (8 + len);
 	return fd;
 }
 
@@ -158,7 +160,7 @@ START_TEST(scan_reads_the_file_itself)
 	struct headers_info info = {.count = 300, .whole = false};
 	const char *problem;
 	struct headers h;
-	int fd = make_stream(300, 8192, 3, &info.size);
+	int fd = make_stream(300, 8192, 3, &info);
 
 	ck_assert_int_eq(headers_scan(fd, &info, &h, &problem), 0);
 	ck_assert_uint_eq(headers_block(&h, 299), 897);
@@ -186,7 +188,7 @@ START_TEST(scan_refuses_damage)
 	const char *problem;
 	struct headers h;
 	uint8_t word[4];
-	int fd = make_stream(10, 500, 1, &info.size);
+	int fd = make_stream(10, 500, 1, &info);
 
 	put_le32(word, 0);
 	ck_assert_int_eq(pwrite(fd, word, 4, 508 * 4 + 4), 4);
@@ -208,6 +210,34 @@ START_TEST(scan_refuses_damage)
 }
 END_TEST
 
+/* Without the map only the crc of the whole file says that a page is the right one. */
+START_TEST(scan_compares_the_file_with_its_crc)
+{
+	struct headers_info info = {.count = 100};
+	const char *problem;
+	struct headers h;
+	int fd = make_stream(100, 8192, 2, &info);
+	uint8_t byte = 1;
+
+	ck_assert_int_eq(pwrite(fd, &byte, 1, 70 * 8200 + 4000), 1);
+	ck_assert_int_eq(headers_scan(fd, &info, &h, &problem), -EBADMSG);
+	byte = 0;
+	ck_assert_int_eq(pwrite(fd, &byte, 1, 70 * 8200 + 4000), 1);
+	ck_assert_int_eq(headers_scan(fd, &info, &h, &problem), 0);
+	ck_assert(h.scanned);
+	headers_free(&h);
+	byte = 139; /* a page that would be one block further */
+	ck_assert_int_eq(pwrite(fd, &byte, 1, 69 * 8200), 1);
+	ck_assert_int_eq(headers_scan(fd, &info, &h, &problem), -EBADMSG);
+	byte = 138;
+	ck_assert_int_eq(pwrite(fd, &byte, 1, 69 * 8200), 1);
+	ck_assert_int_eq(ftruncate(fd, 100 * 8200 + 1), 0);
+	ck_assert_int_eq(headers_scan(fd, &info, &h, &problem), -EUCLEAN);
+	ck_assert_str_eq(problem, "the file is longer than its pages");
+	close(fd);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("layer_headers");
@@ -220,6 +250,7 @@ int main(void)
 	tcase_add_test(t, headers_outside_of_the_map);
 	tcase_add_test(t, scan_reads_the_file_itself);
 	tcase_add_test(t, scan_refuses_damage);
+	tcase_add_test(t, scan_compares_the_file_with_its_crc);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }

@@ -4,6 +4,7 @@
 #include "layer_make.h"
 #include "base/util.h"
 #include "layer/probackup/headers.h"
+#include "pg/page.h"
 #include "unit.h"
 
 #include <libdeflate.h>
@@ -88,15 +89,20 @@ static void store_file(struct made_backup *b, const char *path, const void *data
 	write_file(full, data, len);
 }
 
-void make_plain(struct made_backup *b, const char *path, const void *data, size_t len)
+static void plain_line(struct made_backup *b, const char *path, size_t len, uint32_t crc)
 {
-	if (len > 0)
-		store_file(b, path, data, len);
 	make_line(b,
 		  "{\"path\":\"%s\", \"size\":\"%zu\", \"mode\":\"33152\", \"is_datafile\":\"0\", "
 		  "\"is_cfs\":\"0\", \"crc\":\"%u\", \"compress_alg\":\"none\", "
 		  "\"external_dir_num\":\"0\", \"dbOid\":\"0\"}",
-		  path, len, len > 0 ? crc32c(0, data, len) : 0);
+		  path, len, crc);
+}
+
+void make_plain(struct made_backup *b, const char *path, const void *data, size_t len)
+{
+	if (len > 0)
+		store_file(b, path, data, len);
+	plain_line(b, path, len, len > 0 ? crc32c(0, data, len) : 0);
 }
 
 void make_plain_unchanged(struct made_backup *b, const char *path, uint64_t full_size)
@@ -108,14 +114,17 @@ void make_plain_unchanged(struct made_backup *b, const char *path, uint64_t full
 		  path, (unsigned long long)full_size);
 }
 
-/* Appends the record of one page to the stream; returns its length. */
-static size_t put_page(uint8_t *to, const struct made_page *page, bool zlib)
+/* Appends the record of one page to the stream; returns its length. header is its entry in the map. */
+static size_t put_page(uint8_t *to, const struct made_page *page, bool zlib, uint8_t *header)
 {
 	struct libdeflate_compressor *c = libdeflate_alloc_compressor(1);
 	uint8_t bytes[PAGE];
 	size_t len = 0;
 
 	memset(bytes, page->fill, sizeof(bytes));
+	put_le64(header, pg_page_lsn(bytes));
+	put_le32(header + 8, page->block);
+	put_le16(header + 16, page->fill != 0 ? pg_page_compute_checksum(bytes, page->block) : 0);
 	if (zlib && !page->raw)
 		len = libdeflate_zlib_compress(c, bytes, PAGE, to + 8, PAGE - 1);
 	libdeflate_free_compressor(c);
@@ -152,9 +161,9 @@ void make_data(struct made_backup *b, const char *path, const char *compress_alg
 	char blocks[32] = "";
 
 	for (uint32_t i = 0; i < count; i++) {
-		put_le32(raw + i * HEADERS_ENTRY_SIZE + 8, pages[i].block);
 		put_le32(raw + i * HEADERS_ENTRY_SIZE + 12, (uint32_t)len);
-		len += put_page(stream + len, &pages[i], strcmp(compress_alg, "zlib") == 0);
+		len += put_page(stream + len, &pages[i], strcmp(compress_alg, "zlib") == 0,
+				raw + i * HEADERS_ENTRY_SIZE);
 	}
 	put_le32(raw + count * HEADERS_ENTRY_SIZE + 12, (uint32_t)len);
 	store_file(b, path, stream, len);
@@ -216,7 +225,8 @@ static void make_pg_control(struct made_backup *b)
 	put_le32(control + 224, 8192);
 	put_le32(control + 228, 1048576);
 	put_le32(control + 288, crc32c(0, control, 288));
-	make_plain(b, "global/pg_control", control, sizeof(control));
+	store_file(b, "global/pg_control", control, sizeof(control));
+	plain_line(b, "global/pg_control", sizeof(control), crc32c(0, control, 288));
 }
 
 void make_cluster(struct made_backup *b, const char *id)

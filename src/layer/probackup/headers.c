@@ -128,28 +128,43 @@ int headers_read(int map_fd, uint64_t map_size, const struct headers_info *info,
 	return headers_decode(blob, info, ret, ret_problem);
 }
 
-/* A window on the data file: the heads of its records are a page apart at most, so most come from
- * memory. */
+/* A window on the data file that only moves on. */
 struct window {
 	int fd;
 	uint64_t off;
 	size_t len;
 	uint8_t *buf;
+	uint32_t crc; /* of all bytes up to off + len */
 };
+
+/* Goes on to what follows; keeps the bytes from pos on. 0 at the end of the file. */
+static int window_next(struct window *w, uint64_t pos)
+{
+	uint64_t end = w->off + w->len;
+	size_t kept = pos < end ? (size_t)(end - pos) : 0;
+	int64_t n;
+
+	memmove(w->buf, w->buf + w->len - kept, kept);
+	n = sys_pread_full(w->fd, w->buf + kept, SCAN_BUFFER - kept, end);
+	if (n < 0)
+		return (int)n;
+	w->crc = crc32c(w->crc, w->buf + kept, (size_t)n);
+	w->off = end - kept;
+	w->len = kept + (size_t)n;
+	return n > 0;
+}
 
 static int window_head(struct window *w, uint64_t pos, uint32_t *ret_block, uint32_t *ret_len)
 {
 	const uint8_t *head;
 
-	if (pos < w->off || pos + HEADERS_RECORD_HEAD > w->off + w->len) {
-		int64_t n = sys_pread_full(w->fd, w->buf, SCAN_BUFFER, pos);
+	while (pos + HEADERS_RECORD_HEAD > w->off + w->len) {
+		int rc = window_next(w, pos);
 
-		if (n < 0)
-			return (int)n;
-		if (n < HEADERS_RECORD_HEAD)
+		if (rc < 0)
+			return rc;
+		if (rc == 0)
 			return -EUCLEAN;
-		w->off = pos;
-		w->len = (size_t)n;
 	}
 	head = w->buf + (pos - w->off);
 	*ret_block = get_le32(head);
@@ -183,10 +198,31 @@ static int scan_records(struct window *w, const struct headers_info *info, const
 	return check_entries(h, info, ret_problem);
 }
 
+/* The records are in order: is the file the one that the list has the crc of? */
+static int scan_rest(struct window *w, const struct headers_info *info, const char **ret_problem)
+{
+	int rc;
+
+	do
+		rc = window_next(w, UINT64_MAX);
+	while (rc > 0);
+	if (rc < 0) {
+		*ret_problem = "the file cannot be read";
+		return rc;
+	}
+	if (w->off != info->size)
+		return damaged(ret_problem, "the file is longer than its pages");
+	if (w->crc != info->crc) {
+		*ret_problem = "the file does not match the crc of its list";
+		return -EBADMSG;
+	}
+	return 0;
+}
+
 int headers_scan(int data_fd, const struct headers_info *info, struct headers *ret,
 		 const char **ret_problem)
 {
-	struct headers h = {.count = info->count};
+	struct headers h = {.count = info->count, .scanned = true};
 	_cleanup_free_ uint8_t *buf = NULL;
 	struct window w = {.fd = data_fd};
 	int rc = check_info(info, ret_problem);
@@ -201,6 +237,8 @@ int headers_scan(int data_fd, const struct headers_info *info, struct headers *r
 		rc = -ENOMEM;
 	} else {
 		rc = scan_records(&w, info, &h, ret_problem);
+		if (rc == 0)
+			rc = scan_rest(&w, info, ret_problem);
 	}
 	if (rc < 0)
 		headers_free(&h);

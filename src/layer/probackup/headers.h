@@ -24,6 +24,7 @@ struct headers_info {
 	uint32_t hdr_size; /* its bytes */
 	uint32_t hdr_crc;  /* CRC-32C of the inflated array */
 	uint32_t count;	   /* pages stored */
+	uint32_t crc;	   /* CRC-32C of the stored bytes */
 	bool whole;	   /* they are the blocks 0 .. count-1 */
 };
 
@@ -31,6 +32,7 @@ struct headers_info {
 struct headers {
 	uint8_t *raw;
 	uint32_t count;
+	bool scanned; /* from the data file: LSNs and checksums are not known */
 };
 
 static inline uint32_t headers_block(const struct headers *h, uint32_t i)
@@ -41,6 +43,16 @@ static inline uint32_t headers_block(const struct headers *h, uint32_t i)
 static inline uint32_t headers_pos(const struct headers *h, uint32_t i)
 {
 	return get_le32(h->raw + (size_t)i * HEADERS_ENTRY_SIZE + 12);
+}
+
+static inline uint64_t headers_lsn(const struct headers *h, uint32_t i)
+{
+	return get_le64(h->raw + (size_t)i * HEADERS_ENTRY_SIZE);
+}
+
+static inline uint16_t headers_checksum(const struct headers *h, uint32_t i)
+{
+	return get_le16(h->raw + (size_t)i * HEADERS_ENTRY_SIZE + 16);
 }
 
 /* Bytes of record i, head included. */
@@ -63,7 +75,10 @@ int headers_decode(const void *blob, const struct headers_info *info, struct hea
 int headers_read(int map_fd, uint64_t map_size, const struct headers_info *info,
 		 struct headers *ret, const char **ret_problem);
 
-/* Walks the records of the data file instead; reads all of it. */
+/*
+ * Walks the records of the data file instead; reads all of it and compares it with its crc, because nothing else
+ * says that a record is where it belongs.
+ */
 int headers_scan(int data_fd, const struct headers_info *info, struct headers *ret,
 		 const char **ret_problem);
 

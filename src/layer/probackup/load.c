@@ -98,6 +98,7 @@ static int fill_pages(const struct content_line *line, struct load_item *item, s
 		.hdr_size = line->hdr_size,
 		.hdr_crc = line->hdr_crc,
 		.count = line->n_headers,
+		.crc = line->crc,
 		.whole = line->n_headers == line->n_blocks,
 	};
 	item->entry.stored_prefix = item->file.info.whole ? line->n_headers : 0;
@@ -139,6 +140,7 @@ static void fill_plain(const struct content_line *line, struct load_item *item)
 	}
 	entry->size = (uint64_t)line->size;
 	item->file.info.size = (uint64_t)line->size;
+	item->file.info.crc = line->crc;
 	if (line->size > 0)
 		entry->file = 0;
 }

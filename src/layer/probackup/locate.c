@@ -2,15 +2,20 @@
  * layer/probackup/locate.c: the operations of a layer: where its pages lie, and how one is decoded.
  *
  * The header array of a file is read for each call and not kept: the overlay keeps what it asked
- * for.
+ * for. A plain file is read once as a whole, before its first byte is used: its list has a sum of
+ * nothing less.
  */
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/util.h"
 #include "layer/probackup/probackup.h"
+#include "pg/control.h"
 
 #include <errno.h>
 #include <fcntl.h>
+
+#define CHECK_BUFFER (256 << 10)
+#define CHECK_MAX    (64u << 20) /* larger plain files are not read as a whole before their first byte */
 
 static struct probackup_layer *self(struct layer *layer)
 {
@@ -80,7 +85,7 @@ static int probackup_locate(struct layer *layer, uint32_t file, uint32_t first, 
 
 	if (rc < 0)
 		return rc;
-	memset(out, 0, count * sizeof(*out)); /* LAYER_ABSENT */
+	memset(out, 0, count * sizeof(*out)); /* LAYER_ABSENT, LAYER_NO_SUM */
 	for (uint32_t i = headers_find(&h, first); i < h.count; i++) {
 		uint32_t block = headers_block(&h, i);
 
@@ -88,6 +93,9 @@ static int probackup_locate(struct layer *layer, uint32_t file, uint32_t first, 
 			break;
 		out[block - first].off = headers_pos(&h, i);
 		out[block - first].len = headers_len(&h, i);
+		if (!h.scanned)
+			out[block - first].sum =
+				layer_page_sum(headers_lsn(&h, i), headers_checksum(&h, i));
 	}
 	headers_free(&h);
 	return 0;
@@ -119,7 +127,7 @@ static int probackup_decode(const struct layer *layer, uint32_t file, uint32_t b
 		return -EUCLEAN;
 	payload = len - HEADERS_RECORD_HEAD;
 	if (get_le32(bytes) != block || get_le32(bytes + 4) != payload)
-		return -EUCLEAN;
+		return -ESTALE;
 	bytes += HEADERS_RECORD_HEAD;
 	/* The writer stores a page raw whenever compressing it does not pay, whatever the
 	 * algorithm. */
@@ -136,10 +144,76 @@ static const char *probackup_name(const struct layer *layer, uint32_t file)
 	return file_of(layer, file)->name;
 }
 
+/* ---- plain files ---- */
+
+static int bad_file(const struct probackup_layer *pl, const struct probackup_file *file, int rc,
+		    const char *problem, struct errmsg *e)
+{
+	return errmsg_set(e, rc, "backup %s: %s: %s", pl->base.id, file->name, problem);
+}
+
+/* The list has the crc that the control file itself has inside, not that of the file. */
+static int check_pg_control(const struct probackup_layer *pl, const struct probackup_file *file,
+			    int fd, struct errmsg *e)
+{
+	uint8_t data[PG_CONTROL_FILE_SIZE];
+	struct pg_control control;
+	struct errmsg why = {""};
+	int64_t n = sys_pread_full(fd, data, sizeof(data), 0);
+	int rc = n < 0 ? (int)n : pg_control_parse(data, (size_t)n, &control, &why);
+
+	if (rc < 0)
+		return bad_file(pl, file, rc, errmsg_text(&why, rc), e);
+	return control.crc == file->info.crc ? 0
+					     : bad_file(pl, file, -EBADMSG,
+							"it does not match the crc of its list", e);
+}
+
+static int check_bytes(const struct probackup_layer *pl, const struct probackup_file *file, int fd,
+		       struct errmsg *e)
+{
+	_cleanup_free_ uint8_t *buf = malloc(CHECK_BUFFER);
+	uint32_t crc = 0;
+	uint64_t off = 0;
+	int64_t n;
+
+	if (buf == NULL)
+		return bad_file(pl, file, -ENOMEM, "out of memory", e);
+	do {
+		n = sys_pread_full(fd, buf, CHECK_BUFFER, off);
+		if (n < 0)
+			return bad_file(pl, file, (int)n, errmsg_text(NULL, (int)n), e);
+		crc = crc32c(crc, buf, (size_t)n);
+		off += (uint64_t)n;
+	} while (n == CHECK_BUFFER && off <= file->info.size);
+	if (off != file->info.size)
+		return bad_file(pl, file, -EUCLEAN, "it is not as long as its list says", e);
+	if (crc != file->info.crc)
+		return bad_file(pl, file, -EBADMSG, "it does not match the crc of its list", e);
+	return 0;
+}
+
+static int probackup_check(struct layer *layer, uint32_t number, struct errmsg *e)
+{
+	struct probackup_layer *pl = self(layer);
+	const struct probackup_file *file = &pl->files[number];
+	_cleanup_close_ int fd = -1;
+
+	if (file->info.size > CHECK_MAX)
+		return 0;
+	fd = sys_open_beneath(pl->base.dirfd, file->name, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0)
+		return bad_file(pl, file, fd, errmsg_text(NULL, fd), e);
+	if (strcmp(file->name, "database/global/pg_control") == 0)
+		return check_pg_control(pl, file, fd, e);
+	return check_bytes(pl, file, fd, e);
+}
+
 const struct layer_ops probackup_layer_ops = {
 	.version = LAYER_OPS_VERSION,
 	.locate = probackup_locate,
 	.highest = probackup_highest,
 	.decode = probackup_decode,
 	.name = probackup_name,
+	.check = probackup_check,
 };
