@@ -102,6 +102,8 @@ struct pgoverlay_options {
 	int no_verify;	  /* do not compare what is read with the backup's sums */
 	unsigned threads; /* that help reading and decoding; 0: all is done in the calling thread */
 	uint64_t index_bytes; /* memory for indexes of files; 0: 64 MiB */
+	int force;	      /* backup may have been found damaged by its own tool (ORPHAN, CORRUPT) */
+	int external;	      /* show external directories, below .pgoverlay/external/ */
 };
 
 /* options NULL: as all zeros. The locks are held until the chain is closed. */

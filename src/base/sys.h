@@ -105,6 +105,9 @@ int sys_readdir(int dirfd, const char *path, int (*fn)(void *ctx, const char *na
 /* The whole file in malloc'ed memory with a NUL behind it; -EFBIG above max bytes. */
 int sys_read_file(int dirfd, const char *path, size_t max, char **ret_data, size_t *ret_len);
 
+/* The same for a file that is opened as sys_open_beneath does. */
+int sys_read_beneath(int dirfd, const char *path, size_t max, char **ret_data, size_t *ret_len);
+
 /* Replaces path by the bytes: temporary name in the same directory, fsync, rename, fsync of the directory. */
 int sys_replace_file(int dirfd, const char *path, const void *data, size_t len, mode_t mode);
 

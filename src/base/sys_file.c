@@ -100,18 +100,16 @@ static int read_all(int fd, size_t hint, size_t max, char **ret_data, size_t *re
 	return 0;
 }
 
-int sys_read_file(int dirfd, const char *path, size_t max, char **ret_data, size_t *ret_len)
+/* O_NONBLOCK: a fifo in the way must not hang us. */
+#define READ_FLAGS (O_RDONLY | O_NONBLOCK | O_NOCTTY)
+
+static int read_opened(int fd, size_t max, char **ret_data, size_t *ret_len)
 {
-	_cleanup_close_ int fd = -1;
 	struct stat st;
 	int rc;
 
 	if (max > SIZE_MAX / 4)
 		return -EINVAL;
-	/* O_NONBLOCK: a fifo in the way must not hang us. */
-	fd = sys_openat(dirfd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
-	if (fd < 0)
-		return fd;
 	rc = sys_fstat(fd, &st);
 	if (rc < 0)
 		return rc;
@@ -122,6 +120,20 @@ int sys_read_file(int dirfd, const char *path, size_t max, char **ret_data, size
 	if ((uint64_t)st.st_size > max)
 		return -EFBIG;
 	return read_all(fd, (size_t)st.st_size, max, ret_data, ret_len);
+}
+
+int sys_read_file(int dirfd, const char *path, size_t max, char **ret_data, size_t *ret_len)
+{
+	_cleanup_close_ int fd = sys_openat(dirfd, path, READ_FLAGS, 0);
+
+	return fd < 0 ? fd : read_opened(fd, max, ret_data, ret_len);
+}
+
+int sys_read_beneath(int dirfd, const char *path, size_t max, char **ret_data, size_t *ret_len)
+{
+	_cleanup_close_ int fd = sys_open_beneath(dirfd, path, READ_FLAGS);
+
+	return fd < 0 ? fd : read_opened(fd, max, ret_data, ret_len);
 }
 
 static int write_temp(int dirfd, const char *path, const void *data, size_t len, mode_t mode)

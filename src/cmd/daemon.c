@@ -154,6 +154,9 @@ static int open_layers(struct daemon *d, struct errmsg *e)
 	int rc = store_open(d->plan->store, e, &d->store);
 
 	if (rc == 0)
+		d->store->options =
+			(struct store_options){.force = r->force, .external = r->external};
+	if (rc == 0)
 		rc = d->store->driver->open_chain(d->store, r->instance, r->backup, getpid(), e,
 						  &d->chain);
 	if (rc == 0 && d->plan->diff != NULL)

@@ -32,6 +32,8 @@ struct mount_request {
 	bool read_only;
 	bool noexec;
 	bool no_verify_reads;
+	bool force;	 /* a backup that pg_probackup says is damaged, if it is named */
+	bool external;	 /* show external directories */
 	bool foreground; /* `mount --foreground` only: serves in the calling process and returns
 			    when unmounted */
 	bool json;	 /* with foreground: say the facts as JSON */

@@ -20,6 +20,8 @@ static const char help[] =
 	"  --backup ID               backup (default: the newest that can be mounted)\n"
 	"  --diff DIR                where changes are kept (default: a temporary place, gone on "
 	"umount)\n"
+	"  --force                   also a backup, named with --backup, of status ORPHAN or CORRUPT\n"
+	"  --external                show external directories, below .pgoverlay/external/\n"
 	"  --read-only               no changes\n"
 	"  --owner USER              whom all files belong to and the serving process runs as\n"
 	"  --wal-dir DIR             keep pg_wal natively in DIR\n"
@@ -35,6 +37,8 @@ enum option_id {
 	OPTION_INSTANCE = 256,
 	OPTION_BACKUP,
 	OPTION_DIFF,
+	OPTION_FORCE,
+	OPTION_EXTERNAL,
 	OPTION_READ_ONLY,
 	OPTION_OWNER,
 	OPTION_WAL_DIR,
@@ -52,6 +56,8 @@ static const struct option long_options[] = {
 	{"instance", required_argument, NULL, OPTION_INSTANCE},
 	{"backup", required_argument, NULL, OPTION_BACKUP},
 	{"diff", required_argument, NULL, OPTION_DIFF},
+	{"force", no_argument, NULL, OPTION_FORCE},
+	{"external", no_argument, NULL, OPTION_EXTERNAL},
 	{"read-only", no_argument, NULL, OPTION_READ_ONLY},
 	{"owner", required_argument, NULL, OPTION_OWNER},
 	{"wal-dir", required_argument, NULL, OPTION_WAL_DIR},
@@ -87,12 +93,28 @@ int options_parse_switch(const char *text, bool *ret)
 	return 0;
 }
 
+/* Those without a value. */
+static bool set_flag(struct mount_request *r, enum option_id id)
+{
+	bool *flag = id == OPTION_FORCE	       ? &r->force
+		     : id == OPTION_EXTERNAL   ? &r->external
+		     : id == OPTION_READ_ONLY  ? &r->read_only
+		     : id == OPTION_FOREGROUND ? &r->foreground
+					       : NULL;
+
+	if (flag != NULL)
+		*flag = true;
+	return flag != NULL;
+}
+
 static int set_option(struct mount_request *r, enum option_id id, const char *value)
 {
 	enum cmd_format format;
 	bool on;
 	int rc = 0;
 
+	if (set_flag(r, id))
+		return 0;
 	switch (id) {
 	case OPTION_INSTANCE:
 		r->instance = value;
@@ -103,17 +125,11 @@ static int set_option(struct mount_request *r, enum option_id id, const char *va
 	case OPTION_DIFF:
 		r->diff = value;
 		break;
-	case OPTION_READ_ONLY:
-		r->read_only = true;
-		break;
 	case OPTION_OWNER:
 		r->owner = value;
 		break;
 	case OPTION_WAL_DIR:
 		r->wal_dir = value;
-		break;
-	case OPTION_FOREGROUND:
-		r->foreground = true;
 		break;
 	case OPTION_IO_ENGINE:
 		rc = options_parse_engine(value, &r->engine);
@@ -132,8 +148,7 @@ static int set_option(struct mount_request *r, enum option_id id, const char *va
 		rc = cmd_parse_format(value, false, &format);
 		r->json = rc == 0 && format == CMD_FORMAT_JSON;
 		break;
-	case OPTION_HELP:
-	case OPTION_VERSION:
+	default:
 		break;
 	}
 	return rc;

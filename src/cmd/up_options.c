@@ -28,6 +28,8 @@ static const char help[] =
 	"  --io-engine E         auto, uring or threads\n"
 	"  --index-memory N      bytes of block index held in memory, 256M\n"
 	"  --verify-reads X      on (default) or off: check pages read from the backup\n"
+	"  --force               also a backup, named with --backup, of status ORPHAN or CORRUPT\n"
+	"  --external            show external directories, below .pgoverlay/external/\n"
 	"  --reserve N           bytes of disk space kept for the diff's journal, 64M\n"
 	"  --format F            text or json\n"
 	"  --help, --version\n"
@@ -50,6 +52,8 @@ enum option_value {
 	OPT_ENGINE,
 	OPT_INDEX_MEMORY,
 	OPT_VERIFY,
+	OPT_FORCE,
+	OPT_EXTERNAL,
 	OPT_RESERVE,
 	OPT_FORMAT,
 	OPT_HELP,
@@ -70,6 +74,8 @@ static const struct option long_options[] = {
 	{"io-engine", required_argument, NULL, OPT_ENGINE},
 	{"index-memory", required_argument, NULL, OPT_INDEX_MEMORY},
 	{"verify-reads", required_argument, NULL, OPT_VERIFY},
+	{"force", no_argument, NULL, OPT_FORCE},
+	{"external", no_argument, NULL, OPT_EXTERNAL},
 	{"reserve", required_argument, NULL, OPT_RESERVE},
 	{"format", required_argument, NULL, OPT_FORMAT},
 	{"help", no_argument, NULL, OPT_HELP},
@@ -139,6 +145,12 @@ static int take_mount_option(struct up_options *o, int option, const char *value
 		if (cmd_parse_bytes(value, &o->mount.reserve) < 0)
 			return cmd_usage("up", "--reserve takes a number of bytes, not '%s'",
 					 value);
+		return UP_GO_ON;
+	case OPT_FORCE:
+		o->mount.force = true;
+		return UP_GO_ON;
+	case OPT_EXTERNAL:
+		o->mount.external = true;
 		return UP_GO_ON;
 	case OPT_VERIFY:
 		if (options_parse_switch(value, &on) < 0)

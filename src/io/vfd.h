@@ -60,8 +60,8 @@ void vfd_cache_stats(const struct vfd_cache *cache, struct vfd_stats *ret);
 
 /*
  * Opens nothing. dirfd stays the caller's and must outlive the vfd; name is copied. flags as for
- * openat (O_RDONLY files are opened beneath dirfd, following no symbolic link); with O_CREAT the
- * file is made on first use.
+ * openat (O_RDONLY files are opened beneath dirfd, following no symbolic link, and must be regular
+ * files); with O_CREAT the file is made on first use.
  */
 int vfd_new(struct vfd_cache *cache, int dirfd, const char *name, int flags, mode_t mode,
 	    struct vfd **ret);

@@ -94,6 +94,24 @@ static void slot_release(struct vfd_cache *cache, struct slot *slot)
 	slot_reclass(cache, slot);
 }
 
+/* A fifo or a device in the place of a stored file must not keep a thread. */
+static int open_regular(const struct slot_task *task)
+{
+	int fd = sys_open_beneath(task->dirfd, task->name, task->flags | O_NONBLOCK | O_NOCTTY);
+	struct stat st;
+	int rc;
+
+	if (fd < 0)
+		return fd;
+	rc = sys_fstat(fd, &st);
+	if (rc == 0 && !S_ISREG(st.st_mode))
+		rc = S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+	if (rc == 0)
+		return fd;
+	(void)sys_close(fd);
+	return rc;
+}
+
 /* Engine thread. The fields of the task do not change before close_done. */
 static int64_t open_job(struct io_op *op)
 {
@@ -103,7 +121,7 @@ static int64_t open_job(struct io_op *op)
 	if (task->late)
 		(void)nanosleep(&pause, NULL);
 	if ((task->flags & (O_ACCMODE | O_CREAT)) == O_RDONLY)
-		return sys_open_beneath(task->dirfd, task->name, task->flags);
+		return open_regular(task);
 	return sys_openat(task->dirfd, task->name, task->flags, task->mode);
 }
 

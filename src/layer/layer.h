@@ -188,10 +188,21 @@ struct store_driver {
 
 #define STORE_DRIVER_VERSION 1
 
+/* What the caller may set between store_open and open_chain. */
+struct store_options {
+	/*
+	 * Also a named backup of which the tool has noted that it, or one it was made on, is damaged: what is damaged is
+	 * an error when it is read. Never one that is unfinished or about to go.
+	 */
+	bool force;
+	bool external; /* show external directories, below .pgoverlay/external/ */
+};
+
 struct store {
 	const struct store_driver *driver;
 	char *path; /* absolute */
 	int dirfd;
+	struct store_options options;
 };
 
 /* Finds the driver for a path and opens it. A kind that is recognised but has no driver is named: -ENOTSUP. */

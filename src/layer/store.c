@@ -50,8 +50,9 @@ static int find_below(void *ctx, const char *name, unsigned char d_type)
 static bool has_below(int dirfd, const char *path, const char *file)
 {
 	struct below b = {.dirfd = dirfd, .path = path, .file = file};
+	_cleanup_close_ int fd = sys_open_beneath(dirfd, path, O_RDONLY | O_DIRECTORY);
 
-	return sys_readdir(dirfd, path, find_below, &b) == 1;
+	return fd >= 0 && sys_readdir(fd, ".", find_below, &b) == 1;
 }
 
 static bool is_pgbackrest(int dirfd)

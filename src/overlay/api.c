@@ -197,6 +197,8 @@ int pgoverlay_chain_open(struct pgoverlay_store *store, const struct pgoverlay_o
 
 	if (rc == 0) {
 		chain->store = store->store;
+		store->store->options =
+			(struct store_options){.force = o.force, .external = o.external};
 		rc = store->store->driver->open_chain(store->store, o.instance, o.backup,
 						      o.no_lock ? 0 : getpid(), &why,
 						      &chain->layers);

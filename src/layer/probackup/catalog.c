@@ -58,12 +58,12 @@ static int read_control(int instance_dirfd, struct catalog_backup *item)
 	_cleanup_close_ int dirfd = -1;
 	struct errmsg why = {""};
 
-	dirfd = sys_openat(instance_dirfd, item->id, O_RDONLY | O_DIRECTORY, 0);
+	dirfd = sys_open_beneath(instance_dirfd, item->id, O_RDONLY | O_DIRECTORY);
 	if (dirfd == -ENOENT || dirfd == -ENOTDIR)
 		return 1;
 	if (dirfd < 0)
 		item->rc = errmsg_set(&why, dirfd, "backup %s: %s", item->id,
-				      errmsg_text(NULL, dirfd));
+				      probackup_open_text(dirfd));
 	else
 		item->rc = probackup_control_read(dirfd, item->id, &item->control, &why);
 	if (item->rc < 0) {
@@ -144,11 +144,13 @@ static int check_version(const char *id, const struct probackup_control *control
 }
 
 int catalog_check_member(const char *id, const struct probackup_control *control,
-			 const char *target, struct errmsg *e)
+			 const char *target, bool force, struct errmsg *e)
 {
 	const char *refusal = probackup_status_refusal(control->status);
 	const char *status = probackup_status_name(control->status);
 
+	if (force && probackup_status_is_suspect(control->status))
+		refusal = NULL;
 	if (refusal != NULL && strcmp(id, target) == 0)
 		return errmsg_set(e, -ENOTSUP, "backup %s has status %s: %s", id, status, refusal);
 	if (refusal != NULL)
@@ -163,11 +165,11 @@ int catalog_check_member(const char *id, const struct probackup_control *control
 }
 
 static int check_backup(const struct catalog_backup *item, const struct catalog_backup *target,
-			struct errmsg *e)
+			bool force, struct errmsg *e)
 {
 	if (item->rc < 0)
 		return errmsg_set(e, item->rc, "%s", item->problem);
-	return catalog_check_member(item->id, &item->control, target->id, e);
+	return catalog_check_member(item->id, &item->control, target->id, force, e);
 }
 
 static const struct catalog_backup *find_exact(const struct catalog *catalog, const char *id)
@@ -204,7 +206,7 @@ static int find_parent(const struct catalog *catalog, const struct catalog_backu
 	return 0;
 }
 
-int catalog_resolve(const struct catalog *catalog, const struct catalog_backup *target,
+int catalog_resolve(const struct catalog *catalog, const struct catalog_backup *target, bool force,
 		    struct catalog_chain *ret, struct errmsg *e)
 {
 	_cleanup_free_ const struct catalog_backup **items = NULL;
@@ -216,7 +218,7 @@ int catalog_resolve(const struct catalog *catalog, const struct catalog_backup *
 		return -ENOMEM;
 	/* From the target down, filled from the end. */
 	while (at != NULL) {
-		int rc = check_backup(at, target, e);
+		int rc = check_backup(at, target, force, e);
 
 		if (rc < 0)
 			return rc;
@@ -254,6 +256,11 @@ void catalog_caution(FILE *out, const char *id, const struct probackup_control *
 			      "validate "
 			      "first, or restore --no-validate\n",
 			      id);
+	if (probackup_status_is_suspect(control->status))
+		(void)fprintf(out,
+			      "backup %s has status %s and was opened by force: what is damaged in it "
+			      "is an error when it is read\n",
+			      id, probackup_status_name(control->status));
 	if (control->mode == PROBACKUP_MODE_PTRACK)
 		(void)fprintf(out,
 			      "backup %s is a PTRACK backup: read by the rules of PAGE backups, "

@@ -36,16 +36,16 @@ struct catalog_chain {
 
 /*
  * Finds the members of the target's chain and checks all that can be said without their lists:
- * nothing is missing, status, versions, block sizes. e says which backup is at fault. The items
- * belong to the catalog.
+ * nothing is missing, status, versions, block sizes. force: a suspect status will do. e says which
+ * backup is at fault. The items belong to the catalog.
  */
-int catalog_resolve(const struct catalog *catalog, const struct catalog_backup *target,
+int catalog_resolve(const struct catalog *catalog, const struct catalog_backup *target, bool force,
 		    struct catalog_chain *ret, struct errmsg *e);
 void catalog_chain_free(struct catalog_chain *chain);
 
 /* What a member of a chain may be (status, version, sizes); target is whose chain it is in. */
 int catalog_check_member(const char *id, const struct probackup_control *control,
-			 const char *target, struct errmsg *e);
+			 const char *target, bool force, struct errmsg *e);
 
 /* Writes what the user should know of a member although it can be mounted: lines, each ending in
  * \n. */

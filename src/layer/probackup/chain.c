@@ -16,6 +16,7 @@
 struct open_chain {
 	struct probackup_chain *chain;
 	const struct catalog_chain *members;
+	const struct store_options *options;
 	unsigned at;	  /* the member being opened */
 	int lock_problem; /* errno of the first lock that could not be taken, or 0 */
 	FILE *warnings;
@@ -32,7 +33,8 @@ static int check_again(void *ctx, struct errmsg *e)
 
 	rc = probackup_control_read(member->base.dirfd, item->id, &member->control, e);
 	if (rc == 0)
-		rc = catalog_check_member(item->id, &member->control, target->id, e);
+		rc = catalog_check_member(item->id, &member->control, target->id,
+					  oc->options->force, e);
 	if (rc < 0)
 		return rc;
 	if (member->control.mode != item->control.mode ||
@@ -71,10 +73,12 @@ static int open_map(struct probackup_layer *member, struct errmsg *e)
 	if (fd == -ENOENT)
 		return 0; /* the data files will be scanned, or there are none */
 	rc = fd < 0 ? fd : sys_fstat(fd, &st);
+	if (rc == 0 && !S_ISREG(st.st_mode))
+		rc = -EINVAL;
 	if (rc < 0) {
 		util_closep(&fd);
 		return errmsg_set(e, rc, "backup %s: page_header_map: %s", member->base.id,
-				  errmsg_text(NULL, rc));
+				  probackup_open_text(rc));
 	}
 	member->map_fd = fd;
 	member->map_size = (uint64_t)st.st_size;
@@ -90,10 +94,10 @@ static int open_member(struct open_chain *oc, int instance_dirfd, struct errmsg 
 	member->base.id = arena_strndup(oc->chain->arena, id, strlen(id));
 	if (member->base.id == NULL)
 		return -ENOMEM;
-	member->base.dirfd = sys_openat(instance_dirfd, id, O_RDONLY | O_DIRECTORY, 0);
+	member->base.dirfd = sys_open_beneath(instance_dirfd, id, O_RDONLY | O_DIRECTORY);
 	if (member->base.dirfd < 0)
 		return errmsg_set(e, member->base.dirfd, "backup %s: %s", id,
-				  errmsg_text(NULL, member->base.dirfd));
+				  probackup_open_text(member->base.dirfd));
 	rc = lock_member(oc, e);
 	if (rc == 0)
 		rc = open_map(member, e);
@@ -163,6 +167,32 @@ static void warn(struct open_chain *oc, bool has_external)
 			      "backup %s has external directories: they are not shown\n", target);
 }
 
+/*
+ * A chain with a suspect member: is what its lists name still there, as long as they say? What is
+ * not is an error when it is read; here it is counted.
+ */
+static void recheck_member(struct open_chain *oc, const struct probackup_layer *member)
+{
+	const char *first = NULL;
+	uint32_t missing = 0;
+
+	for (uint32_t i = 0; i < member->file_count; i++) {
+		const struct probackup_file *file = &member->files[i];
+		struct stat st;
+
+		if (sys_fstatat(member->base.dirfd, file->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISREG(st.st_mode) && (uint64_t)st.st_size == file->info.size)
+			continue;
+		if (missing++ == 0)
+			first = file->name;
+	}
+	if (missing > 0)
+		(void)fprintf(oc->warnings,
+			      "backup %s: %u files are missing or not as long as its list says, such "
+			      "as '%s'\n",
+			      member->base.id, missing, first);
+}
+
 static int open_all(struct open_chain *oc, int instance_dirfd, struct errmsg *e)
 {
 	struct probackup_chain *chain = oc->chain;
@@ -180,16 +210,20 @@ static int open_all(struct open_chain *oc, int instance_dirfd, struct errmsg *e)
 	chain->base.needs_archive = !target->stream;
 	chain->base.pg_version = target->pg_version;
 	chain->base.start_time = target->start_time;
-	for (unsigned i = 0; i < chain->base.count; i++)
+	for (unsigned i = 0; i < chain->base.count; i++) {
 		warn_member(oc, &chain->members[i]);
+		if (oc->options->force)
+			recheck_member(oc, &chain->members[i]);
+	}
 	warn(oc, has_external);
 	return 0;
 }
 
-int chain_open(int instance_dirfd, const struct catalog_chain *members, pid_t lock_pid,
-	       struct errmsg *e, struct probackup_chain **ret)
+int chain_open(int instance_dirfd, const struct catalog_chain *members,
+	       const struct store_options *options, pid_t lock_pid, struct errmsg *e,
+	       struct probackup_chain **ret)
 {
-	struct open_chain oc = {.members = members};
+	struct open_chain oc = {.members = members, .options = options};
 	size_t len;
 	int rc = chain_new(members->count, lock_pid, &oc.chain);
 

@@ -452,10 +452,10 @@ int content_read(int dirfd, const char *id,
 	XXH128_canonical_t digest;
 	int rc;
 
-	fd = sys_openat(dirfd, "backup_content.control", O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+	fd = sys_open_beneath(dirfd, "backup_content.control", O_RDONLY | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0)
 		return errmsg_set(e, fd, "backup %s: cannot open backup_content.control: %s", id,
-				  errmsg_text(NULL, fd));
+				  probackup_open_text(fd));
 	buf = malloc(PIECE);
 	r.hash = XXH3_createState();
 	r.fd = fd;

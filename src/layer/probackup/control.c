@@ -28,8 +28,11 @@ static const char *const status_names[PROBACKUP_STATUS_MAX_] = {
 
 static const char *const status_refusals[PROBACKUP_STATUS_MAX_] = {
 	[PROBACKUP_STATUS_ORPHAN] =
-		"a backup it was made on was bad or missing; run pg_probackup validate",
-	[PROBACKUP_STATUS_CORRUPT] = "pg_probackup found it damaged when it validated it",
+		"a backup it was made on was bad or missing; run pg_probackup validate, "
+		"or name it with --backup and --force",
+	[PROBACKUP_STATUS_CORRUPT] =
+		"pg_probackup found it damaged when it validated it; to look at what is left, "
+		"name the backup with --backup and --force",
 	[PROBACKUP_STATUS_RUNNING] = "the backup is still running, or it was interrupted",
 	[PROBACKUP_STATUS_ERROR] = "the backup was aborted",
 	[PROBACKUP_STATUS_MERGING] =
@@ -55,6 +58,18 @@ const char *probackup_status_name(enum probackup_status status)
 const char *probackup_status_refusal(enum probackup_status status)
 {
 	return status_refusals[status];
+}
+
+bool probackup_status_is_suspect(enum probackup_status status)
+{
+	return status == PROBACKUP_STATUS_ORPHAN || status == PROBACKUP_STATUS_CORRUPT;
+}
+
+const char *probackup_open_text(int rc)
+{
+	if (rc == -ELOOP || rc == -EXDEV)
+		return "a symbolic link: nothing is opened outside of the store";
+	return errmsg_text(NULL, rc);
 }
 
 int probackup_id_parse(const char *id, uint64_t *ret)
@@ -393,9 +408,11 @@ int probackup_control_read(int dirfd, const char *id, struct probackup_control *
 	size_t len;
 	int rc;
 
-	rc = sys_read_file(dirfd, "backup.control", PROBACKUP_CONTROL_MAX, &data, &len);
-	if (rc == 0)
-		rc = probackup_control_parse(data, len, ret, &why);
+	rc = sys_read_beneath(dirfd, "backup.control", PROBACKUP_CONTROL_MAX, &data, &len);
+	if (rc < 0)
+		return errmsg_set(e, rc, "backup %s: backup.control: %s", id,
+				  probackup_open_text(rc));
+	rc = probackup_control_parse(data, len, ret, &why);
 	if (rc < 0)
 		return errmsg_set(e, rc, "backup %s: backup.control: %s", id,
 				  errmsg_text(&why, rc));

@@ -72,6 +72,11 @@ const char *probackup_mode_name(enum probackup_mode mode);
 const char *probackup_status_name(enum probackup_status status);
 /* Why a backup of this status must not be mounted and what to do, or NULL if it may be. */
 const char *probackup_status_refusal(enum probackup_status status);
+/* The files are all there, but pg_probackup has found damage in them or below: may be opened by force. */
+bool probackup_status_is_suspect(enum probackup_status status);
+
+/* What -errno means for something in the store that could not be opened. */
+const char *probackup_open_text(int rc);
 
 /* 1 to 13 digits and upper-case letters: the number they are in base 36, or -EINVAL. */
 int probackup_id_parse(const char *id, uint64_t *ret);

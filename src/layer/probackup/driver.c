@@ -67,7 +67,7 @@ static int find_instances(const struct store *store, struct instances *ret, stru
 	size_t kept = 0;
 	int dirfd, rc;
 
-	dirfd = sys_openat(store->dirfd, "backups", O_RDONLY | O_DIRECTORY, 0);
+	dirfd = sys_open_beneath(store->dirfd, "backups", O_RDONLY | O_DIRECTORY);
 	rc = dirfd < 0 ? dirfd : sys_readdir(dirfd, ".", take_instance, ret);
 	for (size_t i = 0; i < ret->count; i++) {
 		if (is_dir(dirfd, ret->names[i]))
@@ -78,7 +78,7 @@ static int find_instances(const struct store *store, struct instances *ret, stru
 	ret->count = kept;
 	util_closep(&dirfd);
 	if (rc < 0)
-		return errmsg_set(e, rc, "%s/backups: %s", store->path, errmsg_text(NULL, rc));
+		return errmsg_set(e, rc, "%s/backups: %s", store->path, probackup_open_text(rc));
 	if (kept > 0)
 		qsort(ret->names, kept, sizeof(*ret->names), compare_names);
 	return 0;
@@ -93,11 +93,11 @@ static int open_instance(const struct store *store, const char *name, struct err
 	if (!path_is_safe(name) || strchr(name, '/') != NULL || strlen(name) > 255)
 		return errmsg_set(e, -EINVAL, "'%s' is not the name of an instance", name);
 	(void)snprintf(path, sizeof(path), "backups/%s", name);
-	fd = sys_openat(store->dirfd, path, O_RDONLY | O_DIRECTORY, 0);
+	fd = sys_open_beneath(store->dirfd, path, O_RDONLY | O_DIRECTORY);
 	if (fd == -ENOENT)
 		return errmsg_set(e, fd, "%s: it has no instance '%s'", store->path, name);
 	if (fd < 0)
-		return errmsg_set(e, fd, "%s/%s: %s", store->path, path, errmsg_text(NULL, fd));
+		return errmsg_set(e, fd, "%s/%s: %s", store->path, path, probackup_open_text(fd));
 	return fd;
 }
 
@@ -174,7 +174,7 @@ static void describe(struct listing *l, const struct catalog *catalog,
 		ret->start_lsn = control->start_lsn;
 		ret->stop_lsn = control->stop_lsn;
 	}
-	rc = catalog_resolve(catalog, item, &chain, &why);
+	rc = catalog_resolve(catalog, item, false, &chain, &why);
 	ret->mountable = rc == 0;
 	ret->reason = rc == 0 ? cautions(l, &chain) : keep(l, errmsg_text(&why, rc));
 	catalog_chain_free(&chain);
@@ -246,14 +246,14 @@ static int probackup_list(struct store *store, const char *instance, struct errm
 
 /* ---- opening a chain ---- */
 
-static int choose_named(const struct catalog *catalog, const char *backup, const char *instance,
-			struct catalog_chain *ret, struct errmsg *e)
+static int choose_named(const struct catalog *catalog, const char *backup, bool force,
+			const char *instance, struct catalog_chain *ret, struct errmsg *e)
 {
 	const struct catalog_backup *target = catalog_find(catalog, backup);
 
 	if (target == NULL)
 		return errmsg_set(e, -ENOENT, "instance %s has no backup '%s'", instance, backup);
-	return catalog_resolve(catalog, target, ret, e);
+	return catalog_resolve(catalog, target, force, ret, e);
 }
 
 static int choose_newest(const struct catalog *catalog, const char *instance,
@@ -266,7 +266,7 @@ static int choose_newest(const struct catalog *catalog, const char *instance,
 		return errmsg_set(e, rc, "instance %s has no backups", instance);
 	for (size_t i = catalog->count; i-- > 0;) {
 		/* The first reason stays: that of the newest. */
-		rc = catalog_resolve(catalog, &catalog->items[i], ret, &newest);
+		rc = catalog_resolve(catalog, &catalog->items[i], false, ret, &newest);
 		if (rc == 0)
 			return 0;
 	}
@@ -278,19 +278,21 @@ static int open_chosen(struct store *store, const char *instance, const char *ba
 		       pid_t lock_pid, struct errmsg *e, struct probackup_chain **ret)
 {
 	_cleanup_close_ int dirfd = open_instance(store, instance, e);
+	struct store_options options = store->options;
 	struct catalog catalog = {0};
 	struct catalog_chain members = {0};
 	int rc;
 
 	if (dirfd < 0)
 		return dirfd;
+	options.force = options.force && backup != NULL;
 	rc = catalog_load(dirfd, &catalog, e);
 	if (rc == 0 && backup != NULL)
-		rc = choose_named(&catalog, backup, instance, &members, e);
+		rc = choose_named(&catalog, backup, store->options.force, instance, &members, e);
 	else if (rc == 0)
 		rc = choose_newest(&catalog, instance, &members, e);
 	if (rc == 0)
-		rc = chain_open(dirfd, &members, lock_pid, e, ret);
+		rc = chain_open(dirfd, &members, &options, lock_pid, e, ret);
 	catalog_chain_free(&members);
 	catalog_free(&catalog);
 	return rc;
@@ -346,11 +348,14 @@ static int find_conf(void *ctx, const char *name, unsigned char d_type)
  */
 static int probackup_probe(int dirfd)
 {
+	_cleanup_close_ int fd = -1;
+
 	if (!is_dir(dirfd, "backups"))
 		return 0;
 	if (is_dir(dirfd, "wal"))
 		return 1;
-	return sys_readdir(dirfd, "backups", find_conf, &dirfd);
+	fd = sys_open_beneath(dirfd, "backups", O_RDONLY | O_DIRECTORY);
+	return fd < 0 ? 0 : sys_readdir(fd, ".", find_conf, &dirfd);
 }
 
 static void probackup_close(struct store *store)

@@ -73,6 +73,21 @@ static int check_keys(const struct load *load, const struct content_line *line, 
 			  line->path, line->unknown_key, control->program_text);
 }
 
+/* Where the page headers of the file lie in the map: looked at when the whole list is known. */
+static int note_blob(struct load *load, const struct content_line *line, struct errmsg *e)
+{
+	if (!line->is_datafile || line->n_headers == 0 || line->hdr_size == 0 || line->size <= 0)
+		return 0;
+	return blobs_add(&load->blobs, line->hdr_off, line->hdr_size) < 0 ? out_of_memory(e) : 0;
+}
+
+static bool is_below(const char *path, const char *dir)
+{
+	size_t len = strlen(dir);
+
+	return strncmp(path, dir, len) == 0 && (path[len] == '\0' || path[len] == '/');
+}
+
 static int fill_codec(const struct content_line *line, struct probackup_file *file,
 		      struct errmsg *e)
 {
@@ -159,6 +174,9 @@ static int take_target_line(void *ctx, const struct content_line *line, struct e
 	char name[sizeof(STORED_DIR) + CONTENT_PATH_MAX];
 	int len, rc;
 
+	rc = note_blob(load, line, e);
+	if (rc < 0)
+		return rc;
 	if (line->external_dir_num != 0) {
 		load->has_external = true;
 		return 0;
@@ -166,6 +184,9 @@ static int take_target_line(void *ctx, const struct content_line *line, struct e
 	rc = check_keys(load, line, e);
 	if (rc < 0)
 		return rc;
+	if (is_below(line->path, PROBACKUP_HIDDEN_DIR))
+		return errmsg_set(e, -ENOTSUP, "'%s' has the name of what a mount adds itself",
+				  line->path);
 	if (line->is_cfs || has_suffix(line->path, ".cfm") ||
 	    has_suffix(line->path, "/pg_compression"))
 		return errmsg_set(
@@ -265,6 +286,9 @@ static int take_older_line(void *ctx, const struct content_line *line, struct er
 	struct wanted *wanted;
 	int rc;
 
+	rc = note_blob(load, line, e);
+	if (rc < 0)
+		return rc;
 	if (line->external_dir_num != 0)
 		return 0;
 	rc = check_keys(load, line, e);
@@ -328,16 +352,26 @@ static int read_list(struct load *load,
 		     struct content_sums *ret)
 {
 	const struct probackup_layer *member = &load->chain->members[load->member];
-	int rc = content_read(member->base.dirfd, member->base.id, fn, ctx, ret, load->e);
+	uint64_t overlap = 0;
+	bool apart;
+	int rc;
 
+	load->blobs.count = 0;
+	rc = content_read(member->base.dirfd, member->base.id, fn, ctx, ret, load->e);
 	if (rc < 0)
 		return rc;
+	apart = blobs_are_apart(&load->blobs, &overlap);
 	if (member->control.has_crc && ret->crc != member->control.content_crc)
 		return errmsg_set(
 			load->e, -EBADMSG,
 			"backup %s: backup_content.control does not match the content-crc of "
 			"backup.control",
 			member->base.id);
+	if (!apart)
+		return errmsg_set(load->e, -EUCLEAN,
+				  "backup %s: backup_content.control: two files have the same page "
+				  "headers, at byte %llu of page_header_map",
+				  member->base.id, (unsigned long long)overlap);
 	return 0;
 }
 
@@ -354,23 +388,23 @@ static int load_older(struct load *load, struct content_sums *ret)
 	return rc;
 }
 
-/* Leaves the hidden items out, sorts, refuses duplicates. */
+/* Sorts, refuses duplicates, leaves the hidden items out. */
 static int sort_target(struct load *load)
 {
 	const struct probackup_layer *member = &load->chain->members[load->member];
 	uint32_t kept = 0;
 
+	manifest_sort(load->items, load->count);
+	for (uint32_t i = 1; i < load->count; i++) {
+		if (strcmp(load->items[i - 1].entry.path, load->items[i].entry.path) == 0)
+			return errmsg_set(load->e, -EUCLEAN, "backup %s: '%s' is listed twice",
+					  member->base.id, load->items[i].entry.path);
+	}
 	for (uint32_t i = 0; i < load->count; i++) {
 		if (!load->items[i].hidden)
 			load->items[kept++] = load->items[i];
 	}
 	load->count = kept;
-	manifest_sort(load->items, kept);
-	for (uint32_t i = 1; i < kept; i++) {
-		if (strcmp(load->items[i - 1].entry.path, load->items[i].entry.path) == 0)
-			return errmsg_set(load->e, -EUCLEAN, "backup %s: '%s' is listed twice",
-					  member->base.id, load->items[i].entry.path);
-	}
 	return 0;
 }
 
@@ -441,5 +475,6 @@ int load_chain(struct probackup_chain *chain, bool *ret_external, struct errmsg 
 	(void)XXH3_freeState(hash);
 	free(load.items);
 	wanted_free(&load.wanted);
+	free(load.blobs.items);
 	return rc == -ENOMEM ? out_of_memory(e) : rc;
 }

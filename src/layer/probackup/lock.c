@@ -5,6 +5,7 @@
 #include "layer/probackup/lock.h"
 #include "base/sys.h"
 #include "base/util.h"
+#include "layer/probackup/control.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -107,7 +108,7 @@ static int read_holder(int dirfd, struct holder *ret)
 	if (rc < 0)
 		return rc;
 	holder.ino = st.st_ino;
-	rc = sys_read_file(dirfd, LATCH, LINES_MAX, &text, &len);
+	rc = sys_read_beneath(dirfd, LATCH, LINES_MAX, &text, &len);
 	if (rc == -EACCES || rc == -EPERM)
 		holder.unreadable = true;
 	else if (rc < 0)
@@ -147,7 +148,7 @@ static int create_latch(int dirfd)
 	char text[16];
 	int fd, rc, rc_close;
 
-	fd = sys_openat(dirfd, LATCH, O_WRONLY | O_CREAT | O_EXCL, 0600);
+	fd = sys_openat(dirfd, LATCH, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return fd;
 	(void)snprintf(text, sizeof(text), "%d\n", (int)getpid());
@@ -221,7 +222,7 @@ static int rewrite_lines(int dirfd, pid_t own, bool with_own)
 	size_t old_len, len = 0;
 	int fd, rc, rc_close;
 
-	rc = sys_read_file(dirfd, LINES, LINES_MAX, &old, &old_len);
+	rc = sys_read_beneath(dirfd, LINES, LINES_MAX, &old, &old_len);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
 	for (const char *line = old; line != NULL && *line != '\0';) {
@@ -304,7 +305,7 @@ static int share_locked(int dirfd, const char *id, const struct lock_request *re
 	}
 	if (rc < 0)
 		return errmsg_set(e, rc, "backup %s: cannot take backup.pid: %s", id,
-				  errmsg_text(NULL, rc));
+				  probackup_open_text(rc));
 	rc = check(ctx, e);
 	if (rc == 0)
 		rc_line = add_line(dirfd, &st, request->pid);
@@ -319,7 +320,7 @@ static int share_locked(int dirfd, const char *id, const struct lock_request *re
 		return errmsg_set(e, rc_line, "backup %s: backup_ro.pid: too many readers", id);
 	if (rc_line < 0)
 		return errmsg_set(e, rc_line, "backup %s: cannot write backup_ro.pid: %s", id,
-				  errmsg_text(NULL, rc_line));
+				  probackup_open_text(rc_line));
 	return 1;
 }
 

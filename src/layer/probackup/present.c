@@ -16,7 +16,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#define HIDDEN_DIR ".pgoverlay"
+#define HIDDEN_DIR PROBACKUP_HIDDEN_DIR
 #define TBLSPC_DIR "pg_tblspc"
 #define SHOWN_DIR  HIDDEN_DIR "/tblspc"
 #define OID_DIGITS 10u

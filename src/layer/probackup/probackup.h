@@ -13,11 +13,14 @@
 
 #include "base/arena.h"
 #include "layer/layer.h"
+#include "layer/probackup/blobs.h"
 #include "layer/probackup/catalog.h"
 #include "layer/probackup/content.h"
 #include "layer/probackup/headers.h"
 #include "layer/probackup/lock.h"
 #include "layer/probackup/wanted.h"
+
+#define PROBACKUP_HIDDEN_DIR ".pgoverlay" /* what the mount adds lies in it */
 
 /* A file of which a backup stores something. */
 struct probackup_file {
@@ -70,6 +73,7 @@ struct load {
 	struct load_item *items; /* of the target; sorted by entry.path after present_items */
 	uint32_t count, cap;
 	struct wanted_table wanted;
+	struct blobs blobs; /* of the list being read */
 	uint32_t whole; /* of them: WANT_WHOLE, and not found yet */
 	bool has_external;
 };
@@ -116,8 +120,9 @@ int present_parse_tablespace_map(const char *text, size_t len,
  */
 
 /* Locks the members, loads the lists. instance_dirfd is the caller's. */
-int chain_open(int instance_dirfd, const struct catalog_chain *members, pid_t lock_pid,
-	       struct errmsg *e, struct probackup_chain **ret);
+int chain_open(int instance_dirfd, const struct catalog_chain *members,
+	       const struct store_options *options, pid_t lock_pid, struct errmsg *e,
+	       struct probackup_chain **ret);
 void chain_close(struct probackup_chain *chain); /* NULL is fine */
 
 #endif
