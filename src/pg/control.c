@@ -135,6 +135,7 @@ int pg_control_parse(const void *data, size_t len, struct pg_control *ret, struc
 
 	read_fields(p, &c);
 	c.crc = get_le32(p + crc_off);
+	c.used = crc_off + 4;
 	if (crc32c(0, p, crc_off) != c.crc) {
 		*ret = c;
 		return errmsg_set(e, -EBADMSG, "its checksum does not match");

@@ -42,6 +42,7 @@ struct pg_control {
 	uint32_t wal_blcksz, wal_segment_size; /* bytes */
 	uint32_t checksum_version; /* of data pages; 0: they have none */
 	uint32_t crc; /* of the bytes before it, as it stands in the file */
+	uint32_t used; /* bytes, crc included; the server writes zeros behind them */
 };
 
 /*

@@ -202,6 +202,38 @@ START_TEST(locate_answers_for_any_range)
 }
 END_TEST
 
+/* lz4 and zstd as the commercial builds are said to write them. */
+START_TEST(every_codec_is_read)
+{
+	static const char *const algs[] = {"none", "zlib", "pglz", "lz4", "zstd"};
+	static const struct made_page full[] = {{0, 'a', false}, {1, 'a', true}, {2, 'a', false}};
+	static const struct made_page top[] = {{1, 'b', false}};
+	char size[64];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(algs); i++) {
+		struct made_backup b;
+		bool unverified = i >= 3;
+
+		make_cluster(&b, FULL);
+		make_data(&b, REL, algs[i], 3, full, 3);
+		make_end(&b, "FULL", NULL, "OK", NULL);
+		make_cluster(&b, MIDDLE);
+		make_data(&b, REL, algs[(i + 1) % 5], 3, top, 1);
+		make_end(&b, "DELTA", FULL, "OK", NULL);
+		snprintf(size, sizeof(size), "backup %s has pages compressed with %s", FULL,
+			 algs[i]);
+		check_opens(FULL);
+		ck_assert_str_eq(blocks_of(REL), "aaa");
+		ck_assert_int_eq(strstr(chain->warnings, size) != NULL, unverified);
+		store->driver->close_chain(chain);
+		check_opens(MIDDLE);
+		ck_assert_str_eq(blocks_of(REL), "aba");
+		ck_assert_int_eq(strstr(chain->warnings, size) != NULL, unverified);
+		check_close();
+	}
+}
+END_TEST
+
 START_TEST(decode_believes_nothing)
 {
 	uint8_t record[8 + PAGE_SIZE + 1] = {0}, page[PAGE_SIZE];
@@ -334,6 +366,7 @@ int main(void)
 	tcase_add_test(t, zero_pages_are_pages);
 	tcase_add_test(t, algorithms_change_within_a_chain);
 	tcase_add_test(t, locate_answers_for_any_range);
+	tcase_add_test(t, every_codec_is_read);
 	tcase_add_test(t, decode_believes_nothing);
 	tcase_add_test(t, plain_files_come_from_whoever_stores_them);
 	tcase_add_test(t, unchanged_files_must_be_listed_down_to_their_content);

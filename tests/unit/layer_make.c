@@ -4,6 +4,7 @@
 #include "layer_make.h"
 #include "base/util.h"
 #include "layer/probackup/headers.h"
+#include "page_encode.h"
 #include "pg/page.h"
 #include "unit.h"
 
@@ -115,23 +116,20 @@ void make_plain_unchanged(struct made_backup *b, const char *path, uint64_t full
 }
 
 /* Appends the record of one page to the stream; returns its length. header is its entry in the map. */
-static size_t put_page(uint8_t *to, const struct made_page *page, bool zlib, uint8_t *header)
+static size_t put_page(uint8_t *to, const struct made_page *page, enum codec codec, uint8_t *header)
 {
-	struct libdeflate_compressor *c = libdeflate_alloc_compressor(1);
 	uint8_t bytes[PAGE];
-	size_t len = 0;
+	size_t len;
 
-	memset(bytes, page->fill, sizeof(bytes));
+	if (page->bytes != NULL)
+		memcpy(bytes, page->bytes, sizeof(bytes));
+	else
+		memset(bytes, page->fill, sizeof(bytes));
 	put_le64(header, pg_page_lsn(bytes));
 	put_le32(header + 8, page->block);
-	put_le16(header + 16, page->fill != 0 ? pg_page_compute_checksum(bytes, page->block) : 0);
-	if (zlib && !page->raw)
-		len = libdeflate_zlib_compress(c, bytes, PAGE, to + 8, PAGE - 1);
-	libdeflate_free_compressor(c);
-	if (len == 0) {
-		memcpy(to + 8, bytes, PAGE);
-		len = PAGE;
-	}
+	put_le16(header + 16,
+		 pg_page_is_zero(bytes) ? 0 : pg_page_compute_checksum(bytes, page->block));
+	len = encode_page(page->raw ? CODEC_NONE : codec, bytes, to + 8);
 	put_le32(to, page->block);
 	put_le32(to + 4, (uint32_t)len);
 	return len + 8;
@@ -159,10 +157,12 @@ void make_data(struct made_backup *b, const char *path, const char *compress_alg
 	uint8_t *raw = calloc(1, raw_len), *stream = malloc((size_t)count * (PAGE + 8) + 1);
 	uint64_t off = b->map_len;
 	char blocks[32] = "";
+	int codec = codec_from_name(compress_alg);
 
+	ck_assert_int_ge(codec, 0);
 	for (uint32_t i = 0; i < count; i++) {
 		put_le32(raw + i * HEADERS_ENTRY_SIZE + 12, (uint32_t)len);
-		len += put_page(stream + len, &pages[i], strcmp(compress_alg, "zlib") == 0,
+		len += put_page(stream + len, &pages[i], (enum codec)codec,
 				raw + i * HEADERS_ENTRY_SIZE);
 	}
 	put_le32(raw + count * HEADERS_ENTRY_SIZE + 12, (uint32_t)len);

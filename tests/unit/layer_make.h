@@ -13,11 +13,12 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* A stored page: 8192 bytes of value fill (with zlib: compressed unless raw). */
+/* A stored page: these bytes, or 8192 of value fill; compressed as the file is, unless raw. */
 struct made_page {
 	uint32_t block;
 	uint8_t fill;
 	bool raw;
+	const uint8_t *bytes; /* NULL: fill */
 };
 
 struct made_backup {
@@ -42,7 +43,7 @@ void make_plain(struct made_backup *b, const char *path, const void *data, size_
 void make_plain_unchanged(struct made_backup *b, const char *path, uint64_t full_size);
 
 /* A data file with these pages, its header blob and its line; n_blocks 0: left out. compress_alg
- * "none" or "zlib". */
+ * as the list names it. */
 void make_data(struct made_backup *b, const char *path, const char *compress_alg, uint32_t n_blocks,
 	       const struct made_page *pages, uint32_t count);
 void make_data_unchanged(struct made_backup *b, const char *path, uint32_t n_blocks);

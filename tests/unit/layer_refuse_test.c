@@ -37,10 +37,10 @@ START_TEST(lists_with_doubts_are_refused)
 	make_cluster(&b, FULL);
 	make_line(&b, "{\"path\":\"" REL
 		      "\", \"size\":\"100\", \"mode\":\"33152\", \"is_datafile\":\"1\", "
-		      "\"crc\":\"0\", \"compress_alg\":\"lz4\", \"n_blocks\":\"1\", "
+		      "\"crc\":\"0\", \"compress_alg\":\"lzma\", \"n_blocks\":\"1\", "
 		      "\"n_headers\":\"1\"}");
 	make_end(&b, "FULL", NULL, "OK", NULL);
-	check_refused(FULL, -ENOTSUP, "'" REL "' is compressed with lz4");
+	check_refused(FULL, -ENOTSUP, "'" REL "' is compressed with lzma");
 
 	make_cluster(&b, FULL);
 	make_line(&b, "{\"path\":\"" REL
@@ -82,7 +82,7 @@ START_TEST(damage_elsewhere_does_not_matter)
 	/* Not in the target's tree: nobody asks how it is compressed. */
 	make_line(&b, "{\"path\":\"base/5/99\", \"size\":\"9\", \"mode\":\"33152\", "
 		      "\"is_datafile\":\"1\", "
-		      "\"crc\":\"0\", \"compress_alg\":\"lz4\", \"n_blocks\":\"1\", "
+		      "\"crc\":\"0\", \"compress_alg\":\"lzma\", \"n_blocks\":\"1\", "
 		      "\"n_headers\":\"1\"}");
 	make_end(&b, "FULL", NULL, "OK", NULL);
 	make_cluster(&b, MIDDLE);
@@ -90,7 +90,7 @@ START_TEST(damage_elsewhere_does_not_matter)
 	make_end(&b, "DELTA", FULL, "OK", NULL);
 	make_cluster(&b, TOP);
 	make_end(&b, "DELTA", MIDDLE, "CORRUPT", NULL);
-	check_refused(FULL, -ENOTSUP, "lz4");
+	check_refused(FULL, -ENOTSUP, "lzma");
 	check_opens(NULL); /* the newest that can be mounted */
 	ck_assert_str_eq(chain->layers[chain->count - 1]->id, MIDDLE);
 	ck_assert_str_eq(blocks_of(REL), "aaa");

@@ -4,6 +4,7 @@
 #include "layer/probackup/catalog.h"
 #include "base/sys.h"
 #include "base/util.h"
+#include "codec/codec.h"
 #include "pg/page.h"
 
 #include <dirent.h>
@@ -246,6 +247,19 @@ void catalog_chain_free(struct catalog_chain *chain)
 	*chain = (struct catalog_chain){0};
 }
 
+bool catalog_is_unverified(int codec)
+{
+	return codec == CODEC_LZ4 || codec == CODEC_ZSTD;
+}
+
+void catalog_caution_codec(FILE *out, const char *id, const char *name)
+{
+	(void)fprintf(out,
+		      "backup %s has pages compressed with %s, as only commercial builds of "
+		      "pg_probackup write them: read as they are said to be, but unverified\n",
+		      id, name);
+}
+
 void catalog_caution(FILE *out, const char *id, const struct probackup_control *control)
 {
 	if (control->status == PROBACKUP_STATUS_DONE)
@@ -266,6 +280,8 @@ void catalog_caution(FILE *out, const char *id, const struct probackup_control *
 			      "backup %s is a PTRACK backup: read by the rules of PAGE backups, "
 			      "but untested\n",
 			      id);
+	if (catalog_is_unverified(codec_from_name(control->compress_alg)))
+		catalog_caution_codec(out, id, control->compress_alg);
 	if (control->program_version > PROBACKUP_VERSION_KNOW)
 		(void)fprintf(
 			out,

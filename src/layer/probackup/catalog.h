@@ -51,4 +51,8 @@ int catalog_check_member(const char *id, const struct probackup_control *control
  * \n. */
 void catalog_caution(FILE *out, const char *id, const struct probackup_control *control);
 
+/* A codec (enum codec) that no store at hand was ever written with; and its line. */
+bool catalog_is_unverified(int codec);
+void catalog_caution_codec(FILE *out, const char *id, const char *name);
+
 #endif

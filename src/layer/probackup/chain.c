@@ -141,9 +141,30 @@ static bool stores_pages(const struct probackup_layer *member)
 	return false;
 }
 
+/* What catalog_caution cannot know: the lists have the last word on how files are compressed. */
+static void warn_codecs(struct open_chain *oc, const struct probackup_layer *member)
+{
+	bool said[CODEC_MAX_] = {false};
+	int own = codec_from_name(member->control.compress_alg);
+
+	if (own >= 0)
+		said[own] = true;
+	for (uint32_t i = 0; i < member->file_count; i++) {
+		uint8_t codec = member->files[i].codec;
+
+		if (said[codec])
+			continue;
+		said[codec] = true;
+		if (catalog_is_unverified(codec))
+			catalog_caution_codec(oc->warnings, member->base.id,
+					      codec_name((enum codec)codec));
+	}
+}
+
 static void warn_member(struct open_chain *oc, const struct probackup_layer *member)
 {
 	catalog_caution(oc->warnings, member->base.id, &member->control);
+	warn_codecs(oc, member);
 	if (member->map_fd < 0 && stores_pages(member))
 		(void)fprintf(
 			oc->warnings,

@@ -323,6 +323,13 @@ static int take_external_dirs(struct parse *p, const char *value)
 	return 0;
 }
 
+/* Of the run; each file has its own in the list. */
+static int take_compress_alg(struct parse *p, const char *value)
+{
+	(void)snprintf(p->control.compress_alg, sizeof(p->control.compress_alg), "%s", value);
+	return 0;
+}
+
 static int take_content_crc(struct parse *p, const char *value)
 {
 	p->control.has_crc = true;
@@ -350,7 +357,7 @@ static const struct {
 	{"parent-backup-id", take_parent},
 	{"external-dirs", take_external_dirs},
 	{"content-crc", take_content_crc},
-	{"compress-alg", NULL},
+	{"compress-alg", take_compress_alg},
 	{"compress-level", NULL},
 	{"from-replica", NULL},
 	{"merge-time", NULL},

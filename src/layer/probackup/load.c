@@ -93,8 +93,7 @@ static int fill_codec(const struct content_line *line, struct probackup_file *fi
 {
 	int codec = codec_from_name(line->compress_alg);
 
-	/* What newer versions write under other names has not been seen yet. */
-	if (codec != CODEC_NONE && codec != CODEC_ZLIB && codec != CODEC_PGLZ)
+	if (codec < 0)
 		return errmsg_set(e, -ENOTSUP,
 				  "'%s' is compressed with %s, which is not known here", line->path,
 				  line->compress_alg);

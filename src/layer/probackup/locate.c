@@ -164,6 +164,12 @@ static int check_pg_control(const struct probackup_layer *pl, const struct proba
 
 	if (rc < 0)
 		return bad_file(pl, file, rc, errmsg_text(&why, rc), e);
+	if (n != PG_CONTROL_FILE_SIZE)
+		return bad_file(pl, file, -EUCLEAN, "it is not as long as its list says", e);
+	for (uint32_t i = control.used; i < PG_CONTROL_FILE_SIZE; i++) {
+		if (data[i] != 0)
+			return bad_file(pl, file, -EUCLEAN, "its unused part is not zero", e);
+	}
 	return control.crc == file->info.crc ? 0
 					     : bad_file(pl, file, -EBADMSG,
 							"it does not match the crc of its list", e);
