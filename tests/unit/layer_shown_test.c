@@ -138,6 +138,53 @@ START_TEST(external_directories_are_left_out)
 }
 END_TEST
 
+static void external_line(struct made_backup *b, const char *path, const char *size, unsigned mode,
+			  const char *crc)
+{
+	make_line(b,
+		  "{\"path\":\"%s\", \"size\":\"%s\", \"mode\":\"%u\", \"is_datafile\":\"0\", "
+		  "\"crc\":\"%s\", \"compress_alg\":\"none\", \"external_dir_num\":\"2\"}",
+		  path, size, mode, crc);
+}
+
+START_TEST(external_directories_are_shown_if_asked_for)
+{
+	struct made_backup b;
+	char crc[16], name[128];
+
+	snprintf(crc, sizeof(crc), "%u", crc32c(0, "one", 3));
+	snprintf(name, sizeof(name),
+		 "backups/main/" FULL "/external_directories/externaldir2/PG_VERSION");
+	make_cluster(&b, FULL);
+	make_plain(&b, "PG_VERSION", "15\n", 3);
+	external_line(&b, "PG_VERSION", "3", 33152, crc);
+	make_file(name, "one", 3);
+	make_end(&b, "FULL", NULL, "OK", NULL);
+	make_cluster(&b, MIDDLE);
+	make_plain_unchanged(&b, "PG_VERSION", 3);
+	external_line(&b, "PG_VERSION", "-1", 33184, crc);
+	external_line(&b, "empty", "0", 33152, "0");
+	external_line(&b, "dir", "0", 16832, "0");
+	make_end(&b, "DELTA", FULL, "OK", "external-dirs = '/srv/b:/srv/a'\n");
+	ck_assert_int_eq(check_open(NULL), 0);
+	ck_assert_ptr_null(naive_find(chain, ".pgoverlay"));
+	store->driver->close_chain(chain);
+	store->options.external = true;
+	check_opens(MIDDLE);
+	ck_assert_ptr_nonnull(
+		strstr(chain->warnings, "directory 2 is shown below .pgoverlay/external/2: /srv/b"));
+	ck_assert_str_eq(text_of(".pgoverlay/external/2/PG_VERSION"), "one");
+	ck_assert_uint_eq(naive_find(chain, ".pgoverlay/external/2/PG_VERSION")->mode,
+			  S_IFREG | 0640);
+	ck_assert_str_eq(text_of(".pgoverlay/external/2/empty"), "");
+	ck_assert_int_eq(naive_find(chain, ".pgoverlay/external/2/dir")->kind, LAYER_DIR);
+	ck_assert_int_eq(naive_find(chain, ".pgoverlay/external/2")->kind, LAYER_DIR);
+	ck_assert_int_eq(naive_find(chain, ".pgoverlay/external")->kind, LAYER_DIR);
+	ck_assert_int_eq(naive_find(chain, ".pgoverlay")->kind, LAYER_DIR);
+	ck_assert_str_eq(text_of("PG_VERSION"), "15\n");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("layer_shown");
@@ -149,6 +196,7 @@ int main(void)
 	tcase_add_test(t, a_damaged_tablespace_map_is_refused);
 	tcase_add_test(t, auto_conf_is_filtered_wherever_it_is_stored);
 	tcase_add_test(t, external_directories_are_left_out);
+	tcase_add_test(t, external_directories_are_shown_if_asked_for);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }

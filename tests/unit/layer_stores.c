@@ -29,7 +29,7 @@ struct wanted_list {
 struct comparison {
 	const struct layer_chain *chain;
 	const char *golden_dir, *id;
-	struct wanted_list tree, spaces, sums;
+	struct wanted_list tree, spaces, sums, external, external_sums;
 	struct stores_result result;
 };
 
@@ -213,10 +213,10 @@ static void compare_auto_conf(struct comparison *c, const struct layer_entry *en
 }
 
 static void compare_content(struct comparison *c, const struct layer_entry *entry, const char *path,
-			    const char *broken)
+			    struct wanted_list *sums, const char *broken)
 {
 	_cleanup_free_ uint8_t *data = NULL;
-	struct wanted *w = find_wanted(&c->sums, path);
+	struct wanted *w = find_wanted(sums, path);
 	uint64_t len = 0;
 	char hex[65];
 	int rc;
@@ -243,16 +243,40 @@ static void compare_content(struct comparison *c, const struct layer_entry *entr
 		differs(c, path, "other content");
 }
 
+/* The lists have the base name of the directory where the chain has its number. */
+static bool external_path(const struct comparison *c, const char *shown, char *ret, size_t size)
+{
+	char line[64], *at;
+	unsigned number;
+	int len = 0;
+
+	if (sscanf(shown, ".pgoverlay/external/%u%n", &number, &len) != 1 || len == 0)
+		return false;
+	snprintf(line, sizeof(line), "is shown below .pgoverlay/external/%u: ", number);
+	at = strstr(c->chain->warnings, line);
+	if (at == NULL)
+		return false;
+	at += strcspn(at, "\n");
+	while (at[-1] != '/')
+		at--;
+	snprintf(ret, size, "%.*s%s", (int)strcspn(at, "\n"), at,
+		 shown[len] != '\0' ? shown + len : "/");
+	return true;
+}
+
 static void compare_entry(struct comparison *c, const struct layer_entry *entry, const char *broken)
 {
 	static const char hidden[] = ".pgoverlay", below[] = ".pgoverlay/tblspc/";
-	struct wanted_list *list = &c->tree;
+	struct wanted_list *list = &c->tree, *sums = &c->sums;
 	char path[2048];
 
 	snprintf(path, sizeof(path), "%s", entry->path);
 	if (strncmp(entry->path, below, strlen(below)) == 0) {
 		snprintf(path, sizeof(path), "pg_tblspc/%s", entry->path + strlen(below));
 		list = &c->spaces;
+	} else if (external_path(c, entry->path, path, sizeof(path))) {
+		list = &c->external;
+		sums = &c->external_sums;
 	} else if (strncmp(entry->path, hidden, strlen(hidden)) == 0) {
 		return;
 	}
@@ -264,7 +288,7 @@ static void compare_entry(struct comparison *c, const struct layer_entry *entry,
 		if (strcmp(target, entry->target) != 0)
 			differs(c, path, entry->target);
 	} else if (entry->kind != LAYER_DIR) {
-		compare_content(c, entry, path, broken);
+		compare_content(c, entry, path, sums, broken);
 	}
 }
 
@@ -289,13 +313,21 @@ void stores_compare(const struct layer_chain *chain, const char *golden_dir, con
 	if (!read_wanted(&c, "tree", false, &c.tree) || !read_wanted(&c, "sha256", true, &c.sums))
 		differs(&c, golden_dir, "no lists");
 	(void)read_wanted(&c, "tblspc.tree", false, &c.spaces);
+	if (strstr(chain->warnings, ".pgoverlay/external/") != NULL &&
+	    (!read_wanted(&c, "external.tree", false, &c.external) ||
+	     !read_wanted(&c, "external.sha256", true, &c.external_sums)))
+		differs(&c, golden_dir, "no lists of external directories");
 	for (uint32_t i = 0; i < target->entry_count; i++)
 		compare_entry(&c, &target->entries[i], broken);
 	compare_missing(&c, &c.tree, chain->needs_archive);
 	compare_missing(&c, &c.sums, chain->needs_archive);
 	compare_missing(&c, &c.spaces, false);
+	compare_missing(&c, &c.external, false);
+	compare_missing(&c, &c.external_sums, false);
 	free_wanted(&c.tree);
 	free_wanted(&c.sums);
 	free_wanted(&c.spaces);
+	free_wanted(&c.external);
+	free_wanted(&c.external_sums);
 	*ret = c.result;
 }

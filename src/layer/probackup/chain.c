@@ -183,9 +183,15 @@ static void warn(struct open_chain *oc, bool has_external)
 			      "deleting or "
 			      "merging backups of this chain while it is mounted\n",
 			      errmsg_text(NULL, -oc->lock_problem));
-	if (has_external)
+	if (has_external && oc->options->external)
+		external_describe(
+			oc->warnings, target,
+			oc->chain->members[oc->chain->base.count - 1].control.external_dirs);
+	else if (has_external)
 		(void)fprintf(oc->warnings,
-			      "backup %s has external directories: they are not shown\n", target);
+			      "backup %s has external directories: they are not shown (--external "
+			      "shows them)\n",
+			      target);
 }
 
 /*
@@ -224,7 +230,7 @@ static int open_all(struct open_chain *oc, int instance_dirfd, struct errmsg *e)
 	for (oc->at = 0; oc->at < chain->base.count && rc == 0; oc->at++)
 		rc = open_member(oc, instance_dirfd, e);
 	if (rc == 0)
-		rc = load_chain(chain, &has_external, e);
+		rc = load_chain(chain, oc->options->external, &has_external, e);
 	if (rc < 0)
 		return rc;
 	target = &chain->members[chain->base.count - 1].control;

@@ -320,6 +320,7 @@ static int take_parent(struct parse *p, const char *value)
 static int take_external_dirs(struct parse *p, const char *value)
 {
 	p->control.has_external = value[0] != '\0';
+	(void)snprintf(p->control.external_dirs, sizeof(p->control.external_dirs), "%s", value);
 	return 0;
 }
 

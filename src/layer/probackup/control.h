@@ -56,6 +56,7 @@ struct probackup_control {
 	int64_t start_time;		   /* seconds since 1970, 0 unknown */
 	int64_t data_bytes, wal_bytes;	   /* -1: not given */
 	char parent[PROBACKUP_ID_MAX + 1]; /* "" if none */
+	char external_dirs[1024];	   /* a colon between them; cut off if longer */
 	char compress_alg[16];		   /* what the run was told, "" if not given */
 	char program_text[24];		   /* the version as it stands there */
 	char unknown_key[32]; /* the first key this program does not know, "" if none */

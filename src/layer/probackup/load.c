@@ -7,7 +7,6 @@
  */
 #include "base/util.h"
 #include "layer/probackup/probackup.h"
-#include "pg/page.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -15,7 +14,6 @@
 #include <xxhash.h>
 
 #define STORED_DIR "database/"
-#define SEGNO_MAX  (UINT32_MAX / PG_SEGMENT_BLOCKS)
 
 /* What an older list gives to the manifest of its layer. */
 struct collected {
@@ -52,9 +50,9 @@ struct load_item *load_add(struct load *load)
 struct load_item *load_find(struct load *load, const char *path)
 {
 	for (uint32_t i = 0; i < load->count; i++) {
-		const char *name = load->items[i].file.name;
+		const char *key = load->items[i].key;
 
-		if (name != NULL && strcmp(name + strlen(STORED_DIR), path) == 0)
+		if (key != NULL && strcmp(key, path) == 0)
 			return &load->items[i];
 	}
 	return NULL;
@@ -88,77 +86,6 @@ static bool is_below(const char *path, const char *dir)
 	return strncmp(path, dir, len) == 0 && (path[len] == '\0' || path[len] == '/');
 }
 
-static int fill_codec(const struct content_line *line, struct probackup_file *file,
-		      struct errmsg *e)
-{
-	int codec = codec_from_name(line->compress_alg);
-
-	if (codec < 0)
-		return errmsg_set(e, -ENOTSUP,
-				  "'%s' is compressed with %s, which is not known here", line->path,
-				  line->compress_alg);
-	file->codec = (uint8_t)codec;
-	return 0;
-}
-
-/* A relation's main fork of which pages are stored here. */
-static int fill_pages(const struct content_line *line, struct load_item *item, struct errmsg *e)
-{
-	if (line->n_headers == 0 || line->n_headers > PG_SEGMENT_BLOCKS)
-		return errmsg_set(e, -EUCLEAN, "'%s' stores %u pages", line->path, line->n_headers);
-	item->file.info = (struct headers_info){
-		.size = (uint64_t)line->size,
-		.hdr_off = line->hdr_off,
-		.hdr_size = line->hdr_size,
-		.hdr_crc = line->hdr_crc,
-		.count = line->n_headers,
-		.crc = line->crc,
-		.whole = line->n_headers == line->n_blocks,
-	};
-	item->entry.stored_prefix = item->file.info.whole ? line->n_headers : 0;
-	item->entry.file = 0; /* numbered when all are known */
-	return fill_codec(line, &item->file, e);
-}
-
-static int fill_blocks(const struct content_line *line, struct load_item *item, struct errmsg *e)
-{
-	struct layer_entry *entry = &item->entry;
-
-	if (line->n_blocks > PG_SEGMENT_BLOCKS || line->segno > SEGNO_MAX)
-		return errmsg_set(e, -EUCLEAN, "'%s' has %u blocks as segment %u", line->path,
-				  line->n_blocks, line->segno);
-	entry->kind = LAYER_BLOCKS;
-	entry->segno = line->segno;
-	if (line->size == 0) {
-		entry->origin = LAYER_ORIGIN_NONE; /* whatever the older ones hold */
-		return 0;
-	}
-	entry->origin = LAYER_ORIGIN_NEAREST;
-	entry->size = LAYER_SIZE_UNKNOWN;
-	entry->base_limit = line->n_blocks > 0 ? line->n_blocks : LAYER_NO_LIMIT;
-	item->file.limit = entry->base_limit;
-	item->want = WANT_BLOCKS;
-	return line->size > 0 ? fill_pages(line, item, e) : 0;
-}
-
-static void fill_plain(const struct content_line *line, struct load_item *item)
-{
-	struct layer_entry *entry = &item->entry;
-
-	entry->kind = LAYER_PLAIN;
-	if (line->size < 0) {
-		entry->origin = LAYER_ORIGIN_BELOW;
-		entry->size = LAYER_SIZE_UNKNOWN; /* known when its backup is found */
-		item->want = WANT_WHOLE;
-		return;
-	}
-	entry->size = (uint64_t)line->size;
-	item->file.info.size = (uint64_t)line->size;
-	item->file.info.crc = line->crc;
-	if (line->size > 0)
-		entry->file = 0;
-}
-
 static bool has_suffix(const char *path, const char *suffix)
 {
 	size_t len = strlen(path), suffix_len = strlen(suffix);
@@ -166,23 +93,15 @@ static bool has_suffix(const char *path, const char *suffix)
 	return len >= suffix_len && strcmp(path + len - suffix_len, suffix) == 0;
 }
 
-static int take_target_line(void *ctx, const struct content_line *line, struct errmsg *e)
+/* Lines that no list of a data directory that can be shown has. */
+static int check_line(const struct content_line *line, struct errmsg *e)
 {
-	struct load *load = ctx;
-	struct load_item *item;
-	char name[sizeof(STORED_DIR) + CONTENT_PATH_MAX];
-	int len, rc;
-
-	rc = note_blob(load, line, e);
-	if (rc < 0)
-		return rc;
-	if (line->external_dir_num != 0) {
-		load->has_external = true;
-		return 0;
-	}
-	rc = check_keys(load, line, e);
-	if (rc < 0)
-		return rc;
+	if (line->external_dir_num != 0)
+		return !line->is_datafile ? 0
+					  : errmsg_set(e, -EUCLEAN,
+						       "'%s' is a data file in an external "
+						       "directory",
+						       line->path);
 	if (is_below(line->path, PROBACKUP_HIDDEN_DIR))
 		return errmsg_set(e, -ENOTSUP, "'%s' has the name of what a mount adds itself",
 				  line->path);
@@ -193,22 +112,55 @@ static int take_target_line(void *ctx, const struct content_line *line, struct e
 			"'%s' belongs to a compressed tablespace (CFS), which only Postgres Pro "
 			"Enterprise can read",
 			line->path);
-	item = load_add(load);
-	len = snprintf(name, sizeof(name), STORED_DIR "%s", line->path);
-	if (item == NULL)
-		return -ENOMEM;
+	return 0;
+}
+
+static int name_item(struct load *load, const struct content_line *line, struct load_item *item)
+{
+	char name[sizeof(STORED_DIR) + CONTENT_PATH_MAX];
+	int len = snprintf(name, sizeof(name), STORED_DIR "%s", line->path);
+
 	item->file.name = arena_strndup(load->chain->arena, name, (size_t)len);
 	if (item->file.name == NULL)
 		return -ENOMEM;
-	item->entry.path = item->file.name + strlen(STORED_DIR);
+	item->entry.path = item->key = item->file.name + strlen(STORED_DIR);
+	return 0;
+}
+
+static int take_target_line(void *ctx, const struct content_line *line, struct errmsg *e)
+{
+	struct load *load = ctx;
+	struct load_item *item;
+	int rc;
+
+	rc = note_blob(load, line, e);
+	if (rc < 0)
+		return rc;
+	if (line->external_dir_num != 0) {
+		load->has_external = true;
+		if (!load->external)
+			return 0;
+	}
+	rc = check_keys(load, line, e);
+	if (rc == 0)
+		rc = check_line(line, e);
+	if (rc < 0)
+		return rc;
+	item = load_add(load);
+	if (item == NULL)
+		return -ENOMEM;
+	rc = line->external_dir_num != 0 ? external_name(load, line, item)
+					 : name_item(load, line, item);
+	if (rc < 0)
+		return rc;
 	item->entry.mode = line->mode;
 	item->crc = line->crc;
 	if (S_ISDIR(line->mode))
 		item->entry.kind = LAYER_DIR;
 	else if (line->is_datafile)
-		return fill_blocks(line, item, e);
+		return item_fill_blocks(line, item, e);
 	else
-		fill_plain(line, item);
+		item_fill_plain(line, item);
 	return 0;
 }
 
@@ -223,7 +175,7 @@ static int collect_wanted(struct load *load)
 
 		if (item->want == WANT_NOTHING)
 			continue;
-		wanted_add(&load->wanted, item->file.name + strlen(STORED_DIR), i, item->want);
+		wanted_add(&load->wanted, item->key, i, item->want);
 		load->whole += item->want == WANT_WHOLE;
 	}
 	return rc;
@@ -246,7 +198,7 @@ static int take_older_blocks(struct collected *c, const struct content_line *lin
 	item->entry.path = target->entry.path;
 	item->entry.mode = line->mode;
 	item->file.name = target->file.name;
-	return fill_blocks(line, item, e);
+	return item_fill_blocks(line, item, e);
 }
 
 /* The first backup below the target that stores the file has all of it. */
@@ -274,8 +226,19 @@ static int take_older_whole(struct collected *c, const struct content_line *line
 	item->entry.path = target->entry.path;
 	item->entry.mode = line->mode;
 	item->file.name = target->file.name;
-	fill_plain(line, item);
+	item_fill_plain(line, item);
 	return 0;
+}
+
+static struct wanted *find_wanted(const struct load *load, const struct content_line *line)
+{
+	char key[CONTENT_PATH_MAX + 16];
+	int len;
+
+	if (line->external_dir_num == 0)
+		return wanted_find(&load->wanted, line->path, line->path_len);
+	len = external_key(line, key, sizeof(key));
+	return len > 0 ? wanted_find(&load->wanted, key, (uint32_t)len) : NULL;
 }
 
 static int take_older_line(void *ctx, const struct content_line *line, struct errmsg *e)
@@ -288,12 +251,12 @@ static int take_older_line(void *ctx, const struct content_line *line, struct er
 	rc = note_blob(load, line, e);
 	if (rc < 0)
 		return rc;
-	if (line->external_dir_num != 0)
+	if (line->external_dir_num != 0 && !load->external)
 		return 0;
 	rc = check_keys(load, line, e);
 	if (rc < 0)
 		return rc;
-	wanted = wanted_find(&load->wanted, line->path, line->path_len);
+	wanted = find_wanted(load, line);
 	if (wanted == NULL)
 		return 0;
 	if (wanted->seen == load->member + 1)
@@ -414,6 +377,8 @@ static int load_target(struct load *load, struct content_sums *ret)
 	if (rc == 0)
 		rc = present_items(load);
 	if (rc == 0)
+		rc = external_present(load);
+	if (rc == 0)
 		rc = sort_target(load);
 	if (rc == 0)
 		rc = collect_wanted(load);
@@ -439,7 +404,7 @@ static int load_lists(struct load *load, struct content_sums *sums)
 /* Oldest first: id, LSNs, and the digest of the list. Notes, pins and the status may change without
  * harm. */
 static void hash_content(struct probackup_chain *chain, const struct content_sums *sums,
-			 XXH3_state_t *hash)
+			 bool external, XXH3_state_t *hash)
 {
 	XXH128_canonical_t digest;
 	uint8_t lsn[16];
@@ -454,13 +419,17 @@ static void hash_content(struct probackup_chain *chain, const struct content_sum
 		(void)XXH3_128bits_update(hash, lsn, sizeof(lsn));
 		(void)XXH3_128bits_update(hash, sums[i].digest, sizeof(sums[i].digest));
 	}
+	/* A diff of a tree with external directories is none of the tree without them. */
+	if (external)
+		(void)XXH3_128bits_update(hash, "external", strlen("external"));
 	XXH128_canonicalFromHash(&digest, XXH3_128bits_digest(hash));
 	memcpy(chain->base.content_hash, digest.digest, sizeof(chain->base.content_hash));
 }
 
-int load_chain(struct probackup_chain *chain, bool *ret_external, struct errmsg *e)
+int load_chain(struct probackup_chain *chain, bool external, bool *ret_external, struct errmsg *e)
 {
-	struct load load = {.chain = chain, .member = chain->base.count - 1, .e = e};
+	struct load load = {
+		.chain = chain, .member = chain->base.count - 1, .e = e, .external = external};
 	_cleanup_free_ struct content_sums *sums = calloc(chain->base.count, sizeof(*sums));
 	XXH3_state_t *hash = XXH3_createState();
 	int rc = -ENOMEM;
@@ -468,12 +437,13 @@ int load_chain(struct probackup_chain *chain, bool *ret_external, struct errmsg 
 	if (sums != NULL && hash != NULL)
 		rc = load_lists(&load, sums);
 	if (rc == 0) {
-		hash_content(chain, sums, hash);
+		hash_content(chain, sums, load.number_count > 0, hash);
 		*ret_external = load.has_external;
 	}
 	(void)XXH3_freeState(hash);
 	free(load.items);
 	wanted_free(&load.wanted);
 	free(load.blobs.items);
+	free(load.numbers);
 	return rc == -ENOMEM ? out_of_memory(e) : rc;
 }

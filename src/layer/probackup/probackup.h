@@ -61,7 +61,8 @@ struct load_item {
 	struct layer_entry entry;
 	struct probackup_file
 		file;	/* its name is that of the stored file also if the target stores nothing */
-	uint32_t crc;	/* of the stored file */
+	const char *key; /* what the file is looked up by in older lists, NULL: never */
+	uint32_t crc;	 /* of the stored file */
 	enum want want; /* from older lists */
 	bool hidden;	/* not shown: left out when the lists are done */
 };
@@ -76,15 +77,39 @@ struct load {
 	struct blobs blobs; /* of the list being read */
 	uint32_t whole; /* of them: WANT_WHOLE, and not found yet */
 	bool has_external;
+	bool external;	    /* external directories are shown */
+	uint32_t *numbers;  /* of those that are, as they come */
+	uint32_t number_count, number_cap;
 };
 
 /* Reads all lists, fills the layers' entries and files, and the content hash. */
-int load_chain(struct probackup_chain *chain, bool *ret_external, struct errmsg *e);
+int load_chain(struct probackup_chain *chain, bool external, bool *ret_external, struct errmsg *e);
 
 /* Adds an item (zeroed); NULL: out of memory. Pointers to items become invalid. */
 struct load_item *load_add(struct load *load);
 /* The item of that path as the list has it, or NULL. For the few that are looked for by name. */
 struct load_item *load_find(struct load *load, const char *path);
+
+/*
+ * ---- item.c: the content of a file as its line has it ----
+ */
+
+/* A relation's main fork. */
+int item_fill_blocks(const struct content_line *line, struct load_item *item, struct errmsg *e);
+void item_fill_plain(const struct content_line *line, struct load_item *item);
+
+/*
+ * ---- external.c: external directories, below .pgoverlay/external/<number>/ ----
+ */
+
+/* "/<number>/<path>": no path of the data directory begins like that. */
+int external_key(const struct content_line *line, char *ret, size_t size);
+/* Where the file of the line is stored and shown; notes its number. */
+int external_name(struct load *load, const struct content_line *line, struct load_item *item);
+/* Adds the directories they are shown in. */
+int external_present(struct load *load);
+/* "external directory <number> ...: <path>", a line each; dirs as in backup.control. */
+void external_describe(FILE *out, const char *id, const char *dirs);
 
 /*
  * ---- manifest.c ----
