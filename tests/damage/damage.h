@@ -79,7 +79,8 @@ struct damage_reader {
 	enum damage_result (*read)(const struct damage_case *c, char *why);
 };
 
-/* damage_store.c: makes number 0 .. damage_store_kinds()-1 at path (an empty directory) and reads what is in it. */
+/* damage_store.c: makes number 0 .. damage_store_kinds()-1 at path (an empty directory) and reads
+ * what is in it. */
 unsigned damage_store_kinds(void);
 struct damage_store *damage_store_new(unsigned number, const char *path, uint64_t seed);
 void damage_store_free(struct damage_store *store);

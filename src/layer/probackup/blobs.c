@@ -28,7 +28,7 @@ static int compare(const void *a, const void *b)
 	return x->off < y->off ? -1 : x->off > y->off;
 }
 
-/* pg_probackup writes them in the order in which its threads finish, so they are nearly sorted: look before sorting. */
+/* Mostly they are: pg_probackup writes them in the order in which its threads finish. */
 static bool is_sorted(const struct blobs *blobs)
 {
 	for (size_t i = 1; i < blobs->count; i++) {

@@ -1,5 +1,6 @@
 /*
- * layer/probackup/blobs.h: the pieces of page_header_map that the lines of a list name. Each belongs to one file.
+ * layer/probackup/blobs.h: the pieces of page_header_map that the lines of a list name. Each
+ * belongs to one file.
  */
 #ifndef LAYER_PROBACKUP_BLOBS_H
 #define LAYER_PROBACKUP_BLOBS_H

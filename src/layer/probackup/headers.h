@@ -76,8 +76,8 @@ int headers_read(int map_fd, uint64_t map_size, const struct headers_info *info,
 		 struct headers *ret, const char **ret_problem);
 
 /*
- * Walks the records of the data file instead; reads all of it and compares it with its crc, because nothing else
- * says that a record is where it belongs.
+ * Walks the records of the data file instead; reads all of it and compares it with its crc, because
+ * nothing else says that a record is where it belongs.
  */
 int headers_scan(int data_fd, const struct headers_info *info, struct headers *ret,
 		 const char **ret_problem);

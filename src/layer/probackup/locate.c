@@ -15,7 +15,7 @@
 #include <fcntl.h>
 
 #define CHECK_BUFFER (256 << 10)
-#define CHECK_MAX    (64u << 20) /* larger plain files are not read as a whole before their first byte */
+#define CHECK_MAX    (64u << 20) /* larger plain files are not read whole before their first byte */
 
 static struct probackup_layer *self(struct layer *layer)
 {
