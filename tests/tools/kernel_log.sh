@@ -1,0 +1,22 @@
+# shellcheck shell=bash
+# Sourced by tests that also answer for what the kernel says meanwhile. Other users of the machine write to the same log, so
+# only complaints count, and they are shown.
+
+kernel_log_mark() { dmesg >"$1" 2>/dev/null || rm -f "$1"; }
+
+# kernel_log_check NAME MARK: one case
+kernel_log_check() {
+	local new
+	if [ ! -f "$2" ]; then
+		skip "$1" "dmesg cannot be read"
+		return 0
+	fi
+	new=$(dmesg | diff "$2" - | sed -n 's/^> //p' |
+		grep -E 'BUG|WARNING|[Ww]arning|Oops|[Ee]rror|blocked for more than|fuse|traps:|lockup|Call Trace' || true)
+	if [ -z "$new" ]; then
+		ok "$1"
+	else
+		printf '%s\n' "$new" | head -n 20 | sed 's/^/    /'
+		not_ok "$1" "$(wc -l <<<"$new") lines, the first: $(head -n 1 <<<"$new")"
+	fi
+}
