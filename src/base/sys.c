@@ -232,6 +232,18 @@ int sys_fdatasync(int fd)
 	return HOOKED(&ev, fdatasync(fd));
 }
 
+int sys_syncfs(int fd)
+{
+	struct sys_event ev = {.call = SYS_CALL_FSYNC, .fd = fd, .fd2 = -1};
+
+	return HOOKED(&ev, syncfs(fd));
+}
+
+void sys_start_writeback(int fd, uint64_t off, uint64_t len)
+{
+	(void)sync_file_range(fd, (off_t)off, (off_t)len, SYNC_FILE_RANGE_WRITE);
+}
+
 int sys_ftruncate(int fd, uint64_t size)
 {
 	struct sys_event ev = {.call = SYS_CALL_TRUNCATE, .fd = fd, .fd2 = -1, .len = size};

@@ -89,6 +89,10 @@ int sys_pwritev_full(int fd, struct iovec *iov, unsigned iovcnt, uint64_t off); 
 
 int sys_fsync(int fd);
 int sys_fdatasync(int fd);
+/* Of the whole file system that fd is on. Errors of its write-back since fd was opened are reported (Linux 5.8). */
+int sys_syncfs(int fd);
+/* Only a hint, which makes a later fsync shorter; neither counted nor hooked, and not durable. */
+void sys_start_writeback(int fd, uint64_t off, uint64_t len);
 int sys_ftruncate(int fd, uint64_t size);
 int sys_fallocate(int fd, int mode, uint64_t off, uint64_t len);
 int sys_renameat(int dirfd, const char *path, int dirfd2, const char *path2);

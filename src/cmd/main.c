@@ -25,6 +25,7 @@ static const struct command commands[] = {
 	{"up", cmd_up, "mount a backup and start PostgreSQL on it"},
 	{"down", cmd_down, "stop PostgreSQL and unmount"},
 	{"status", cmd_status, "what is mounted, and figures of a mount"},
+	{"restore", cmd_restore, "write a backup as a plain data directory"},
 	{"cleanup", cmd_cleanup, "remove what clones have left behind"},
 };
 

@@ -94,8 +94,7 @@ void owner_leave(void)
 	saved_group_count = -1;
 }
 
-/* For good, in a child. */
-static int become(const struct owner *owner)
+int owner_become(const struct owner *owner)
 {
 	int rc;
 
@@ -179,7 +178,7 @@ run_child(const struct owner *owner, const char *const *argv, char **envp, int i
 	sigset_t none;
 	int rc;
 
-	rc = become(owner);
+	rc = owner_become(owner);
 	if (rc == 0 && (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 ||
 			dup2(out, STDERR_FILENO) < 0))
 		rc = -errno;

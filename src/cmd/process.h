@@ -30,6 +30,8 @@ void owner_clear(struct owner *owner);
  */
 int owner_enter(const struct owner *owner, struct errmsg *e);
 void owner_leave(void);
+/* For good; without effect unless the caller is root. 0 or -errno. */
+int owner_become(const struct owner *owner);
 
 /* A program that runs. */
 struct process {

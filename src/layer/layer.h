@@ -165,6 +165,44 @@ struct backup_list {
 	void *owned; /* the driver's memory behind the strings */
 };
 
+/*
+ * What a restore makes and a mount does not show (struct layer_extras). Strings belong to the chain.
+ */
+
+/* A tablespace: the mount's entry `link` leads to its entry `shown`; a restore makes a directory elsewhere. */
+struct layer_space {
+	const char *link;  /* "pg_tblspc/16384" */
+	const char *shown; /* ".pgoverlay/tblspc/16384" */
+	const char *path;  /* where it was in the original: absolute */
+};
+
+/* A directory outside of the data directory that was backed up with it. */
+struct layer_outside {
+	unsigned number;  /* what entries refer to */
+	const char *path; /* where it was in the original: absolute */
+};
+
+/* What is in one. Parents come before their children. */
+struct layer_outside_entry {
+	unsigned number;
+	const char *path;          /* relative to its directory; safe */
+	uint32_t mode;             /* st_mode with type bits: a directory or a regular file */
+	uint64_t size;             /* bytes */
+	const struct layer *layer; /* that stores it, at name below its dirfd; NULL: size is 0 */
+	const char *name;
+};
+
+struct layer_extras {
+	struct layer_space *spaces;
+	size_t space_count;
+	struct layer_outside *outsides;
+	size_t outside_count;
+	struct layer_outside_entry *entries;
+	size_t entry_count;
+	const char *primary_conninfo; /* of the original's primary, "" if not known */
+	const char *databases;        /* lines {"dbOid":"16385", "datname":"d1"}, "" if not known */
+};
+
 struct store_driver {
 	uint32_t version; /* STORE_DRIVER_VERSION */
 	const char *name; /* "pg_probackup" */
@@ -184,6 +222,8 @@ struct store_driver {
 			  struct errmsg *e, struct layer_chain **ret);
 	/* Drops the locks. NULL is fine. */
 	void (*close_chain)(struct layer_chain *chain);
+	/* For a restore. The arrays are freed with layer_extras_free. */
+	int (*extras)(struct layer_chain *chain, struct errmsg *e, struct layer_extras *ret);
 };
 
 #define STORE_DRIVER_VERSION 1
@@ -208,5 +248,7 @@ struct store {
 /* Finds the driver for a path and opens it. A kind that is recognised but has no driver is named: -ENOTSUP. */
 int store_open(const char *path, struct errmsg *e, struct store **ret);
 void store_close(struct store *store);
+
+void layer_extras_free(struct layer_extras *extras);
 
 #endif

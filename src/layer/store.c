@@ -141,3 +141,11 @@ void store_close(struct store *store)
 	if (store != NULL)
 		store->driver->close(store);
 }
+
+void layer_extras_free(struct layer_extras *extras)
+{
+	free(extras->spaces);
+	free(extras->outsides);
+	free(extras->entries);
+	*extras = (struct layer_extras){0};
+}

@@ -307,3 +307,36 @@ void index_free_all(struct overlay *ov)
 	while (ov->lru_head)
 		index_free(ov, ov->lru_head);
 }
+
+int index_build(struct overlay *ov, struct base *base, struct errmsg *e)
+{
+	struct index *ix = calloc(1, sizeof(*ix) + base->part_count * sizeof(struct vfd *));
+	int rc = ix ? 0 : -ENOMEM;
+
+	if (rc < 0)
+		return errmsg_set(e, rc, "out of memory");
+	ix->ov = ov;
+	ix->base = base;
+	if (base->kind == LAYER_BLOCKS) {
+		ix->count = (uint32_t)((base->size + BLCK - 1) / BLCK);
+		ix->entries = calloc(ix->count, sizeof(*ix->entries));
+		for (uint32_t i = 0; ix->entries && i < ix->count; i++)
+			ix->entries[i].part = INDEX_NO_PART;
+		rc = ix->entries ? (int)build_job(&ix->job) : -ENOMEM;
+	}
+	if (rc < 0) {
+		(void)errmsg_set(e, rc, "%s", errmsg_text(&ix->error, rc));
+		free(ix->entries);
+		free(ix);
+		return rc;
+	}
+	base->index = ix;
+	return 0;
+}
+
+void index_drop(struct base *base)
+{
+	free(base->index->entries);
+	free(base->index);
+	base->index = NULL;
+}

@@ -150,6 +150,12 @@ const struct index_entry *index_entries(const struct base *base, uint32_t *ret_c
 const uint32_t *index_sums(const struct base *base);
 struct vfd *index_vfd(const struct base *base, unsigned part);
 void index_free_all(struct overlay *ov);
+/*
+ * For bulk.c, which has no engine: builds the index on the calling thread (any; one a file), and
+ * drops it. Without virtual descriptors, and neither counted nor bounded here.
+ */
+int index_build(struct overlay *ov, struct base *base, struct errmsg *e);
+void index_drop(struct base *base);
 
 /* fetch.c: blocks first .. first+count-1 of a file into buf, beyond the size zeros. */
 struct fetch {

@@ -117,7 +117,8 @@ static void plan_base(struct fetch *fetch, uint32_t first, uint32_t count)
 		add_file_bytes(fetch, SEGMENT_PLAIN, first, n, index_vfd(base, 0));
 	else if (n > 0)
 		plan_stored(fetch, first, n);
-	fetch->ov->base_blocks += n;
+	/* bulk.c plans on many threads */
+	__atomic_fetch_add(&fetch->ov->base_blocks, n, __ATOMIC_RELAXED);
 	if (n < count)
 		add(fetch, SEGMENT_ZERO, first + n, count - n);
 }

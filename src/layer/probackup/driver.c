@@ -396,4 +396,5 @@ const struct store_driver probackup_driver = {
 	.list_free = probackup_list_free,
 	.open_chain = probackup_open_chain,
 	.close_chain = probackup_close_chain,
+	.extras = probackup_extras,
 };

@@ -7,6 +7,7 @@
  *	manifest.c the arrays of a layer
  *	present.c  what the mount shows differently from the list: tablespaces, postgresql.auto.conf
  *	locate.c   the layer's operations, on headers.c
+ *	extras.c   what only a restore wants to know
  */
 #ifndef LAYER_PROBACKUP_PROBACKUP_H
 #define LAYER_PROBACKUP_PROBACKUP_H
@@ -139,6 +140,19 @@ size_t present_filter_auto_conf(char *text, size_t len);
  */
 int present_parse_tablespace_map(const char *text, size_t len,
 				 int (*fn)(void *ctx, const char *oid, size_t oid_len), void *ctx);
+
+/*
+ * ---- extras.c ----
+ */
+
+int probackup_extras(struct layer_chain *chain, struct errmsg *e, struct layer_extras *ret);
+
+/*
+ * Calls fn with each line of a tablespace_map: oid and path, NUL-terminated. Pure. -EUCLEAN for what is
+ * none.
+ */
+int extras_parse_spaces(const char *text, size_t len,
+			int (*fn)(void *ctx, const char *oid, const char *path), void *ctx);
 
 /*
  * ---- chain.c ----
