@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""golden.py DIRECTORY GOLDEN ID archive|stream: compares a directory with the lists of a real restore.
+"""golden.py DIRECTORY GOLDEN ID archive|stream [restored]: compares a directory with the lists of a real restore.
 
 GOLDEN holds ID.sha256, ID.tree, ID.postgresql.auto.conf and, with tablespaces, ID.tblspc.tree. Names, types, sizes, modes
 and SHA-256 must be equal but for these exceptions, each of which must really be used:
@@ -7,10 +7,17 @@ and SHA-256 must be equal but for these exceptions, each of which must really be
   recovery.signal  of ARCHIVE backups: absent
   pg_control mode  0600 instead of 0644
   tablespace link  relative, inside the directory; what it leads to is compared instead
-Nothing may be there that the lists do not name, but .pgoverlay with the directories that tablespace links lead to."""
+Nothing may be there that the lists do not name, but .pgoverlay with the directories that tablespace links lead to.
+
+With `restored` the directory is one that `pgoverlay restore` wrote, and these are the exceptions:
+  auto.conf        postgresql.auto.conf: the comment line, and the restore_command
+  tablespace link  leads to another absolute path
+and external directories are compared with ID.external.sha256 and ID.external.tree if the environment's EXTERNAL_ROOT says in
+which directory they lie by their own names."""
 import collections
 import hashlib
 import os
+import re
 import stat
 import sys
 
@@ -22,8 +29,8 @@ Entry = collections.namedtuple("Entry", "kind mode size link")
 
 
 class Comparison:
-    def __init__(self, root, golden, backup, archive):
-        self.root, self.golden, self.backup, self.archive = root, golden, backup, archive
+    def __init__(self, root, golden, backup, archive, restored):
+        self.root, self.golden, self.backup, self.archive, self.restored = root, golden, backup, archive, restored
         self.errors, self.compared, self.bytes = [], 0, 0
         self.used = collections.Counter()
 
@@ -76,6 +83,18 @@ class Comparison:
 
     # ---- comparison ----
 
+    def place_of_space(self, name, have, link, found):
+        """A restored tablespace: its files take part under the link's own name."""
+        if not os.path.isabs(have.link) or not os.path.isdir(have.link):
+            self.error(f"{name}: leads to '{have.link}', not to an absolute directory")
+            return
+        if have.link != link:
+            self.used["tablespace link"] += 1
+        space = Comparison(have.link, self.golden, self.backup, self.archive, True)
+        for path, entry in space.walk().items():
+            found[f"{name}/{path}"] = entry
+        self.errors += space.errors
+
     def place_of_links(self, tree, found):
         """Where each tablespace lies: {'pg_tblspc/16384': '.pgoverlay/...'}"""
         places = {}
@@ -85,6 +104,10 @@ class Comparison:
             have = found.get(name)
             if not have or have.kind != "l":
                 self.error(f"{name}: a link is missing")
+                continue
+            if self.restored:
+                self.place_of_space(name, have, link, found)
+                places[name] = name
                 continue
             target = os.path.normpath(os.path.join(os.path.dirname(name), have.link))
             if os.path.isabs(have.link) or target.startswith("..") or found.get(target, Entry("", 0, 0, "")).kind != "d":
@@ -102,14 +125,21 @@ class Comparison:
             for line in self.lines("tblspc.tree"):
                 kind, mode, name = line.split(" ", 2)
                 for link, place in places.items():
-                    if name == link or name.startswith(link + "/"):
+                    if name == link and self.restored:
+                        self.check_space_mode(name, int(mode, 8))
+                    elif name == link or name.startswith(link + "/"):
                         wanted[place + name[len(link):]] = (kind, int(mode, 8))
         return wanted
+
+    def check_space_mode(self, link, mode):
+        have = stat.S_IMODE(os.stat(os.path.join(self.root, link)).st_mode)
+        if have != mode:
+            self.error(f"what {link} leads to has mode {have:o}, wanted {mode:o}")
 
     def check_modes(self, wanted, found):
         for name, (kind, mode) in sorted(wanted.items()):
             have = found.get(name)
-            if name == "recovery.signal" and self.archive and not have:
+            if name == "recovery.signal" and self.archive and not have and not self.restored:
                 self.used["recovery.signal"] += 1
                 continue
             if not have:
@@ -118,7 +148,7 @@ class Comparison:
             self.compared += 1
             if have.kind != kind:
                 self.error(f"{name}: type {have.kind}, wanted {kind}")
-            if name == "global/pg_control" and have.mode == 0o600 and mode == 0o644:
+            if name == "global/pg_control" and have.mode == 0o600 and mode == 0o644 and not self.restored:
                 self.used["pg_control mode"] += 1
             elif have.mode != mode:
                 self.error(f"{name}: mode {have.mode:o}, wanted {mode:o}")
@@ -145,7 +175,13 @@ class Comparison:
 
     def check_auto_conf(self, data, wanted_sum):
         with open(os.path.join(self.golden, f"{self.backup}.postgresql.auto.conf"), "rb") as f:
-            above = f.read().split(COMMENT)[0]
+            golden = f.read()
+        if self.restored:
+            self.used["auto.conf"] += 1
+            if normal_conf(data) != normal_conf(golden):
+                self.error("postgresql.auto.conf: differs in more than the comment and the restore_command")
+            return
+        above = golden.split(COMMENT)[0]
         if hashlib.sha256(data).hexdigest() == wanted_sum:
             return
         self.used["auto.conf"] += 1
@@ -172,6 +208,28 @@ class Comparison:
             if found[name].kind == "f":
                 self.error(f"{name}: no sum in the list")
 
+    def check_external(self):
+        if not os.path.exists(os.path.join(self.golden, f"{self.backup}.external.tree")):
+            return
+        root = os.environ["EXTERNAL_ROOT"]
+        wanted, dirs = {}, set()
+        for line in self.lines("external.tree"):
+            kind, mode, name = line.split(" ", 2)
+            wanted[name.rstrip().rstrip("/")] = (kind, int(mode, 8))
+        for name in wanted:
+            dirs.add(name.split("/")[0])
+        outside = Comparison(root, self.golden, self.backup, self.archive, True)
+        found = {n: e for n, e in outside.walk().items() if n.split("/")[0] in dirs}
+        outside.check_modes(wanted, found)
+        outside.check_extra(wanted, found, {})
+        for line in self.lines("external.sha256"):
+            digest, name = line.split("  ", 1)
+            if name in found and hashlib.sha256(outside.content(name, found[name].size)).hexdigest() != digest:
+                outside.error(f"{name}: content differs")
+        self.errors += outside.errors
+        self.compared += outside.compared
+        self.bytes += outside.bytes
+
     def run(self):
         found, tree, sums = self.walk(), self.wanted_tree(), self.wanted_sums()
         places = self.place_of_links(tree, found)
@@ -182,9 +240,11 @@ class Comparison:
         self.check_modes(wanted, found)
         self.check_extra(wanted, found, places)
         self.check_sums(sums, found, places)
-        due = {"auto.conf": 1, "pg_control mode": 1}
-        if self.archive:
+        due = {"auto.conf": 1} if self.restored else {"auto.conf": 1, "pg_control mode": 1}
+        if self.archive and not self.restored:
             due["recovery.signal"] = 1
+        if self.restored:
+            self.check_external()
         if places:
             due["tablespace link"] = len(places)
         for name in sorted(due.keys() | self.used.keys()):
@@ -192,10 +252,18 @@ class Comparison:
                 self.error(f"exception '{name}': used {self.used[name]} times, wanted {due.get(name, 0)}")
 
 
+def normal_conf(data):
+    """postgresql.auto.conf without what differs from one restore to the next."""
+    head, _, tail = data.decode().rpartition("\n# recovery settings added by ")
+    tail = re.sub(r"\A\w+ restore of backup (\w+) at '\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d(\d\d)?'\n", r"COMMENT \1\n", tail)
+    tail = re.sub(r"^restore_command = '\"[^']*'$", "restore_command", tail, flags=re.M)
+    return head + tail
+
+
 def main():
-    if len(sys.argv) != 5 or sys.argv[4] not in ("archive", "stream"):
+    if len(sys.argv) not in (5, 6) or sys.argv[4] not in ("archive", "stream") or sys.argv[5:] not in ([], ["restored"]):
         sys.exit(__doc__)
-    comparison = Comparison(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4] == "archive")
+    comparison = Comparison(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4] == "archive", len(sys.argv) == 6)
     comparison.run()
     used = ", ".join(f"{n} {c}" for n, c in sorted(comparison.used.items())) or "none"
     print(f"{comparison.compared} entries compared, {comparison.bytes} bytes read; exceptions used: {used}")
