@@ -1,6 +1,6 @@
 /*
- * cmd/progress.h: how far long work is: a bar that is written over on a terminal, a line now and then
- * elsewhere if it was asked for. On stderr. One thread.
+ * cmd/progress.h: how far long work is: a bar that is written over on a terminal, a line now and
+ * then elsewhere if it was asked for. On stderr. One thread.
  */
 #ifndef CMD_PROGRESS_H
 #define CMD_PROGRESS_H

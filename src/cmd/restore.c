@@ -1,9 +1,9 @@
 /*
  * `restore`: a backup as a plain data directory, without pg_probackup.
  *
- * Everything is checked before anything is made. Then, in this order: the directories and a marker, all
- * files but the control file's name, our settings, everything durable, the control file's name, the
- * marker away.
+ * Everything is checked before anything is made. Then, in this order: the directories and a marker,
+ * all files but the control file's name, our settings, everything durable, the control file's name,
+ * the marker away.
  */
 #include "cmd/restore.h"
 
@@ -70,8 +70,36 @@ static void raise_files(void)
 
 /* ---- opening ---- */
 
+static void print_warnings(const struct layer_chain *chain)
+{
+	const char *line = chain->warnings;
+
+	for (; *line; line += strcspn(line, "\n") + 1) {
+		size_t len = strcspn(line, "\n");
+
+		/* True of a mount only. */
+		if (!memmem(line, len, "external directories", strlen("external directories")))
+			(void)fprintf(stderr, "pgoverlay: %.*s\n", (int)len, line);
+	}
+}
+
+static int add_outside_files(struct restore_tree *tree)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < tree->extras.entry_count && rc == 0; i++) {
+		struct layer_outside_entry *entry = &tree->extras.entries[i];
+
+		if (S_ISREG(entry->mode) && restore_places_outside(&tree->places, entry->number))
+			rc = bulk_add(tree->bulk, entry->layer, entry->name, entry->size, entry);
+	}
+	return rc;
+}
+
+/* Everything that can be refused is refused in here, and nothing is made. */
 static int open_chain(struct restore *r, pid_t lock_pid, struct errmsg *e)
 {
+	const struct overlay_options options = {.verify_reads = true};
 	struct restore_tree *tree = &r->tree;
 	int rc = store_open(r->store_path, e, &r->store);
 
@@ -82,7 +110,15 @@ static int open_chain(struct restore *r, pid_t lock_pid, struct errmsg *e)
 		rc = r->store->driver->extras(tree->chain, e, &tree->extras);
 	if (rc == 0)
 		rc = restore_places_find(&r->request, &tree->extras, e, &tree->places);
-	return rc;
+	if (rc == 0)
+		rc = overlay_new(tree->chain, NULL, &options, e, &tree->ov);
+	if (rc == 0)
+		rc = bulk_new(tree->ov, &tree->bulk);
+	if (rc == 0)
+		rc = add_outside_files(tree);
+	if (rc == 0)
+		rc = restore_assign_files(tree, e);
+	return rc < 0 ? errmsg_set(e, rc, "%s", errmsg_text(NULL, rc)) : 0;
 }
 
 static void close_chain(struct restore *r)
@@ -117,8 +153,8 @@ static int give_directory(const struct restore *r, const char *path, struct errm
 }
 
 /*
- * Root works as the owner of the files, for good, once there is a directory for it. What can be refused
- * is refused before that.
+ * Root works as the owner of the files, for good, once there is a directory for it. What can be
+ * refused is refused before that.
  */
 static int become_owner(struct restore *r, struct errmsg *e)
 {
@@ -131,7 +167,7 @@ static int become_owner(struct restore *r, struct errmsg *e)
 		return rc;
 	rc = open_chain(r, 0, e);
 	owner_leave();
-	if (rc == 0)
+	if (rc == 0 && !interrupted)
 		rc = give_directory(r, r->tree.places.roots[0].path, e);
 	close_chain(r);
 	if (rc == 0)
@@ -152,51 +188,17 @@ static int find_owner(struct restore *r, struct errmsg *e)
 	return plan_owner(&like, r->store_path, e, &r->owner);
 }
 
-static void print_warnings(const struct layer_chain *chain)
-{
-	const char *line = chain->warnings;
-
-	for (; *line; line += strcspn(line, "\n") + 1) {
-		size_t len = strcspn(line, "\n");
-
-		/* True of a mount only. */
-		if (!memmem(line, len, "external directories", strlen("external directories")))
-			(void)fprintf(stderr, "pgoverlay: %.*s\n", (int)len, line);
-	}
-}
-
-static int add_outside_files(struct restore_tree *tree)
-{
-	int rc = 0;
-
-	for (size_t i = 0; i < tree->extras.entry_count && rc == 0; i++) {
-		struct layer_outside_entry *entry = &tree->extras.entries[i];
-
-		if (S_ISREG(entry->mode) && restore_places_outside(&tree->places, entry->number))
-			rc = bulk_add(tree->bulk, entry->layer, entry->name, entry->size, entry);
-	}
-	return rc;
-}
-
 static int open_all(struct restore *r, struct errmsg *e)
 {
-	const struct overlay_options options = {.verify_reads = true};
-	struct restore_tree *tree = &r->tree;
 	int rc = find_owner(r, e);
 
 	if (rc == 0)
 		rc = become_owner(r, e);
 	if (rc == 0)
 		rc = open_chain(r, getpid(), e);
-	if (rc < 0)
-		return rc;
-	print_warnings(tree->chain);
-	rc = overlay_new(tree->chain, NULL, &options, e, &tree->ov);
 	if (rc == 0)
-		rc = bulk_new(tree->ov, &tree->bulk);
-	if (rc == 0)
-		rc = add_outside_files(tree);
-	return rc < 0 ? errmsg_set(e, rc, "%s", errmsg_text(NULL, rc)) : restore_assign_files(tree, e);
+		print_warnings(r->tree.chain);
+	return rc;
 }
 
 /* ---- settings ---- */
@@ -208,7 +210,8 @@ static void format_now(char *ret, size_t size)
 	struct tm tm;
 
 	ret[0] = '\0';
-	if (!localtime_r(&now, &tm) || strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &tm) == 0 ||
+	if (!localtime_r(&now, &tm) ||
+	    strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &tm) == 0 ||
 	    strftime(offset, sizeof(offset), "%z", &tm) != 5)
 		return;
 	(void)snprintf(ret, size, "%s%.3s%s", text, offset,
@@ -289,7 +292,8 @@ static int tick(void *ctx, const struct bulk_counters *c)
 	return interrupted ? -EINTR : 0;
 }
 
-/* File systems that are known to report errors of write-back through syncfs, as Linux does since 5.8. */
+/* File systems that are known to report errors of write-back through syncfs, as Linux does
+ * since 5.8. */
 static bool is_syncfs_safe(int fd)
 {
 	static const unsigned long types[] = {0xEF53, 0x58465342, 0x9123683E, 0xF2F52010,
@@ -326,7 +330,8 @@ static int write_data(struct restore *r, struct errmsg *e)
 	if (rc == -EINTR)
 		return errmsg_set(e, rc, "interrupted");
 	if (r->counters.damage > 0)
-		return errmsg_set(e, -EUCLEAN, "the backup is damaged: %llu blocks cannot be restored%s",
+		return errmsg_set(e, -EUCLEAN,
+				  "the backup is damaged: %llu blocks cannot be restored%s",
 				  (unsigned long long)r->counters.damage,
 				  r->counters.damage >= DAMAGE_MAX ? ", and more may follow" : "");
 	return rc < 0 ? errmsg_set(e, rc, "%s", errmsg_text(&tree->error, rc)) : 0;
@@ -394,8 +399,9 @@ static void print_text(const struct restore *r)
 	char bytes[32], rate[32];
 
 	progress_format_bytes(r->counters.bytes, bytes, sizeof(bytes));
-	progress_format_bytes((uint64_t)((double)r->counters.bytes / (seconds > 0.001 ? seconds : 0.001)),
-			      rate, sizeof(rate));
+	progress_format_bytes(
+		(uint64_t)((double)r->counters.bytes / (seconds > 0.001 ? seconds : 0.001)), rate,
+		sizeof(rate));
 	(void)printf("restored backup %s to %s: %llu files, %s in %.1f s (%s/s)\n",
 		     chain->layers[chain->count - 1]->id, r->tree.places.roots[0].path,
 		     (unsigned long long)r->counters.files, bytes, seconds, rate);

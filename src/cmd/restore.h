@@ -8,8 +8,8 @@
  *	restore_database.c --db-include and --db-exclude
  *	restore_conf.c     recovery settings
  *
- * A directory that is not complete has no global/pg_control, without which no server starts, and a file
- * RESTORE_MARKER. Both change at the very end, when everything else is durable.
+ * A directory that is not complete has no global/pg_control, without which no server starts, and a
+ *file RESTORE_MARKER. Both change at the very end, when everything else is durable.
  */
 #ifndef CMD_RESTORE_H
 #define CMD_RESTORE_H
@@ -24,8 +24,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RESTORE_MARKER	"restore.incomplete"
-#define RESTORE_CONTROL "global/pg_control"
+#define RESTORE_MARKER	    "restore.incomplete"
+#define RESTORE_CONTROL	    "global/pg_control"
 #define RESTORE_CONTROL_NEW "global/pg_control.restore"
 
 /* OLDDIR=NEWDIR of an option. */
@@ -48,18 +48,21 @@ struct restore_request {
 	struct restore_recovery recovery;
 };
 
-/* -1: go on; else the exit status. Strings are those of argv, lists are freed by restore_request_free. */
+/* -1: go on; else the exit status. Strings are those of argv, lists are freed by
+ * restore_request_free. */
 int restore_options_parse(int argc, char **argv, struct restore_request *ret);
 void restore_request_free(struct restore_request *r);
 
-/* A directory that files go to: the data directory, a tablespace, an external directory, --waldir. */
+/* A directory that files go to: the data directory, a tablespace, an external directory, --waldir.
+ */
 struct restore_root {
-	char *path;	    /* absolute */
-	const char *shown;  /* what the manifest has below this path goes there; "" for the data directory */
-	const char *link;   /* path in the data directory of the link to it, or NULL */
-	unsigned outside;   /* number of an external directory, else 0 */
+	char *path;	   /* absolute */
+	const char *shown; /* what the manifest has below this path goes there; "" for the data
+			      directory */
+	const char *link;  /* path in the data directory of the link to it, or NULL */
+	unsigned outside;  /* number of an external directory, else 0 */
 	bool exists, made;
-	int fd;		    /* once it is made, else -1 */
+	int fd; /* once it is made, else -1 */
 };
 
 struct restore_places {
@@ -100,9 +103,9 @@ struct restore_tree {
 	struct overlay *ov;
 	struct bulk *bulk;
 	struct restore_file *files; /* by number of the bulk's file */
-	bool sync_files;	    /* each with fsync; else the file systems as a whole at the end */
-	pthread_mutex_t lock;	    /* of error */
-	struct errmsg error;	    /* of the first write that failed */
+	bool sync_files;      /* each with fsync; else the file systems as a whole at the end */
+	pthread_mutex_t lock; /* of error */
+	struct errmsg error;  /* of the first write that failed */
 };
 
 /* Decides where each file of the bulk goes, and whether there is room. Makes nothing. */
@@ -118,7 +121,8 @@ int restore_sync(struct restore_tree *tree, struct errmsg *e);
 /* pg_control gets its name, the marker goes. */
 int restore_finish(struct restore_tree *tree, struct errmsg *e);
 
-/* Which databases are left out: those of the map that are (not) named. -EINVAL: no such database. */
+/* Which databases are left out: those of the map that are (not) named. -EINVAL: no such database.
+ */
 int restore_databases(const struct restore_request *r, const char *map, struct errmsg *e,
 		      uint32_t **ret_oids, size_t *ret_count);
 /* The database a path of the manifest belongs to, 0 if none. */

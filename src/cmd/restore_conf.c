@@ -47,8 +47,8 @@ static bool is_timeline(const char *text)
 
 static bool is_boolean(const char *text)
 {
-	static const char *const words[] = {"true", "false", "on",  "off", "yes",
-					    "no",   "1",     "0",   "t",   "f", NULL};
+	static const char *const words[] = {"true", "false", "on", "off", "yes", "no",
+					    "1",    "0",     "t",  "f",	  NULL};
 
 	return is_one_of(text, words);
 }
@@ -91,10 +91,12 @@ int restore_recovery_check(const struct restore_recovery *r, struct errmsg *e)
 	targets += r->name != NULL;
 	targets += r->stop != NULL;
 	if (targets > 1)
-		return errmsg_set(e, -EINVAL, "only one of --target, --target-time, --target-xid, "
-					      "--target-lsn and --target-name");
+		return errmsg_set(e, -EINVAL,
+				  "only one of --target, --target-time, --target-xid, "
+				  "--target-lsn and --target-name");
 	if (r->inclusive && !r->time && !r->xid && !r->lsn)
-		return errmsg_set(e, -EINVAL, "--target-inclusive goes with a time, a transaction or an LSN");
+		return errmsg_set(e, -EINVAL,
+				  "--target-inclusive goes with a time, a transaction or an LSN");
 	return 0;
 }
 

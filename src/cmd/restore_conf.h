@@ -1,6 +1,6 @@
 /*
- * cmd/restore_conf.h: the recovery settings that a restore writes, as pg_probackup writes them. Pure
- * functions.
+ * cmd/restore_conf.h: the recovery settings that a restore writes, as pg_probackup writes them.
+ * Pure functions.
  */
 #ifndef CMD_RESTORE_CONF_H
 #define CMD_RESTORE_CONF_H
@@ -25,12 +25,12 @@ struct restore_recovery {
 int restore_recovery_check(const struct restore_recovery *r, struct errmsg *e);
 
 struct restore_conf {
-	const char *backup;	     /* id */
-	const char *local_time;	     /* "2026-11-20 10:42:20+00" */
-	const char *restore_command; /* the one if none is given */
+	const char *backup;	      /* id */
+	const char *local_time;	      /* "2026-11-20 10:42:20+00" */
+	const char *restore_command;  /* the one if none is given */
 	const char *primary_conninfo; /* the one if none is given */
-	bool needs_archive;	     /* WAL is not in the backup */
-	uint32_t pg_version;	     /* major; 0 unknown, taken for a new one */
+	bool needs_archive;	      /* WAL is not in the backup */
+	uint32_t pg_version;	      /* major; 0 unknown, taken for a new one */
 };
 
 /* What is to be written; malloc'ed. */
@@ -45,8 +45,8 @@ int restore_conf_make(const struct restore_recovery *r, const struct restore_con
 void restore_conf_free(struct restore_conf_files *files);
 
 /*
- * `"/usr/bin/pgoverlay" wal-get "STORE" "%f" "%p" --instance "I"`, as the shell and the server's own
- * percent signs want it. malloc'ed, NULL: out of memory.
+ * `"/usr/bin/pgoverlay" wal-get "STORE" "%f" "%p" --instance "I"`, as the shell and the server's
+ * own percent signs want it. malloc'ed, NULL: out of memory.
  */
 char *restore_conf_command(const char *program, const char *store, const char *instance);
 

@@ -1,6 +1,7 @@
 /*
- * cmd/restore_database.c: leaving databases out. Their files become empty, as pg_probackup makes them:
- * the server starts, and whoever connects to such a database gets an error until it is dropped.
+ * cmd/restore_database.c: leaving databases out. Their files become empty, as pg_probackup makes
+ * them: the server starts, and whoever connects to such a database gets an error until it is
+ * dropped.
  */
 #include "cmd/restore.h"
 
@@ -13,7 +14,8 @@ static bool is_named(const struct restore_list *list, const char *name, size_t l
 	bool named = false;
 
 	for (size_t i = 0; i < list->count; i++) {
-		if (strlen(list->items[i].from) == len && memcmp(list->items[i].from, name, len) == 0)
+		if (strlen(list->items[i].from) == len &&
+		    memcmp(list->items[i].from, name, len) == 0)
 			named = list->items[i].used = true;
 	}
 	return named;
@@ -85,8 +87,9 @@ int restore_databases(const struct restore_request *r, const char *map, struct e
 		return 0;
 	}
 	if (map[0] == '\0')
-		return errmsg_set(e, -ENOENT, "the backup has no list of databases: none can be left "
-					      "out");
+		return errmsg_set(e, -ENOENT,
+				  "the backup has no list of databases: none can be left "
+				  "out");
 	for (const char *p = map; *p; p++)
 		lines += *p == '\n';
 	oids = calloc(lines, sizeof(*oids));

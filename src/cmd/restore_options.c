@@ -1,6 +1,6 @@
 /*
- * cmd/restore_options.c: the command line of `restore`. Options that pg_probackup has, too, are taken by
- * its names as well.
+ * cmd/restore_options.c: the command line of `restore`. Options that pg_probackup has, too, are
+ * taken by its names as well.
  */
 #include "cmd/restore.h"
 
@@ -152,12 +152,17 @@ static int set_recovery(struct restore_recovery *r, int id, const char *value)
 		int id;
 		const char **to;
 	} fields[] = {
-		{OPTION_TIME, &r->time},	 {OPTION_LSN, &r->lsn},
-		{OPTION_XID, &r->xid},		 {OPTION_NAME, &r->name},
-		{OPTION_STOP, &r->stop},	 {OPTION_TIMELINE, &r->timeline},
-		{OPTION_INCLUSIVE, &r->inclusive}, {OPTION_ACTION, &r->action},
+		{OPTION_TIME, &r->time},
+		{OPTION_LSN, &r->lsn},
+		{OPTION_XID, &r->xid},
+		{OPTION_NAME, &r->name},
+		{OPTION_STOP, &r->stop},
+		{OPTION_TIMELINE, &r->timeline},
+		{OPTION_INCLUSIVE, &r->inclusive},
+		{OPTION_ACTION, &r->action},
 		{OPTION_RESTORE_COMMAND, &r->restore_command},
-		{OPTION_CONNINFO, &r->primary_conninfo}, {'S', &r->slot},
+		{OPTION_CONNINFO, &r->primary_conninfo},
+		{'S', &r->slot},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(fields); i++) {

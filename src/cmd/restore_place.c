@@ -1,9 +1,9 @@
 /*
  * cmd/restore_place.c: the directories a restore writes to.
  *
- * pg_probackup puts tablespaces and external directories back where they were unless they are mapped
- * elsewhere, and so does this. Nothing that exists is ever overwritten: each place must be empty or
- * missing, and files are made with O_EXCL.
+ * pg_probackup puts tablespaces and external directories back where they were unless they are
+ * mapped elsewhere, and so does this. Nothing that exists is ever overwritten: each place must be
+ * empty or missing, and files are made with O_EXCL.
  */
 #include "cmd/restore.h"
 
@@ -46,10 +46,11 @@ static int check_place(struct restore_root *root, struct errmsg *e)
 
 		if (asprintf(&path, "%s/%s", root->path, RESTORE_MARKER) >= 0 &&
 		    sys_fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
-			return errmsg_set(e, -ENOTEMPTY,
-					  "%s: holds a restore that was not finished; %s in it says "
-					  "what to remove",
-					  root->path, RESTORE_MARKER);
+			return errmsg_set(
+				e, -ENOTEMPTY,
+				"%s: holds a restore that was not finished; %s in it says "
+				"what to remove",
+				root->path, RESTORE_MARKER);
 	}
 	return errmsg_set(e, -ENOTEMPTY, "%s: not empty; a restore goes to an empty directory only",
 			  root->path);
@@ -78,8 +79,7 @@ static char *absolute(const char *path)
 static int add_root(struct restore_places *places, const char *path, struct errmsg *e,
 		    struct restore_root **ret)
 {
-	struct restore_root *roots =
-		reallocarray(places->roots, places->count + 1, sizeof(*roots));
+	struct restore_root *roots = reallocarray(places->roots, places->count + 1, sizeof(*roots));
 	struct restore_root root = {.fd = -1, .shown = ""};
 
 	if (!roots)
@@ -124,8 +124,9 @@ static int check_apart(const struct restore_places *places, struct errmsg *e)
 			size_t len = strlen(a);
 
 			if (i != k && strncmp(a, b, len) == 0 && (b[len] == '\0' || b[len] == '/'))
-				return errmsg_set(e, -EINVAL, "'%s' lies in '%s'; each needs a place "
-							      "of its own",
+				return errmsg_set(e, -EINVAL,
+						  "'%s' lies in '%s'; each needs a place "
+						  "of its own",
 						  b, a);
 		}
 	}
@@ -231,11 +232,12 @@ static int leave_marker(const struct restore_places *places, const char *backup,
 
 	if (!out)
 		return errmsg_set(e, -ENOMEM, "out of memory");
-	(void)fprintf(out,
-		      "This is a restore of backup %s that has not finished: there is no "
-		      "global/pg_control, and no\nserver can start here. If no pgoverlay is at work "
-		      "on it any more, remove this and run it again:\n",
-		      backup);
+	(void)fprintf(
+		out,
+		"This is a restore of backup %s that has not finished: there is no "
+		"global/pg_control, and no\nserver can start here. If no pgoverlay is at work "
+		"on it any more, remove this and run it again:\n",
+		backup);
 	for (size_t i = 0; i < places->count; i++)
 		(void)fprintf(out, "  %s\n", places->roots[i].path);
 	rc = fclose(out) != 0 ? -ENOMEM : 0;
@@ -321,11 +323,11 @@ int restore_places_room(const struct restore_places *places, const uint64_t *byt
 		}
 		have = (uint64_t)vfs.f_bavail * vfs.f_frsize;
 		if (need > have)
-			return errmsg_set(e, -ENOSPC,
-					  "%s: no room: the restore takes %.1f MB there, %.1f MB are "
-					  "free",
-					  places->roots[i].path, (double)need / 1e6,
-					  (double)have / 1e6);
+			return errmsg_set(
+				e, -ENOSPC,
+				"%s: no room: the restore takes %.1f MB there, %.1f MB are "
+				"free",
+				places->roots[i].path, (double)need / 1e6, (double)have / 1e6);
 	}
 	return 0;
 }

@@ -1,10 +1,10 @@
 /*
  * cmd/restore_write.c: the files of a restore.
  *
- * Blocks that no backup stores stay holes, as pg_probackup leaves them; zeros that a backup does store
- * are written, so that their space is taken. Nothing is durable before restore_sync: where the file
- * system is known to report write-back errors through syncfs, that makes all of it durable at once;
- * elsewhere each file is fsynced by the worker that closes it.
+ * Blocks that no backup stores stay holes, as pg_probackup leaves them; zeros that a backup does
+ * store are written, so that their space is taken. Nothing is durable before restore_sync: where
+ * the file system is known to report write-back errors through syncfs, that makes all of it durable
+ * at once; elsewhere each file is fsynced by the worker that closes it.
  */
 #include "cmd/restore.h"
 
@@ -113,8 +113,7 @@ static int make_empty(struct restore_tree *tree, const struct restore_file *file
 /* The configuration is made by us; the control file gets its name when all else is done. */
 static void assign_special(struct bulk_file *bf, struct restore_file *file)
 {
-	if (bf->entry->kind == LAYER_INLINE &&
-	    strcmp(bf->entry->path, "postgresql.auto.conf") == 0)
+	if (bf->entry->kind == LAYER_INLINE && strcmp(bf->entry->path, "postgresql.auto.conf") == 0)
 		bf->skip = true;
 	if (strcmp(bf->entry->path, RESTORE_CONTROL) == 0) {
 		file->path = RESTORE_CONTROL_NEW;
@@ -147,8 +146,8 @@ int restore_assign_files(struct restore_tree *tree, struct errmsg *e)
 			file->path = outside->path;
 			file->mode = outside->mode;
 		} else {
-			file->root = restore_places_of(&tree->places, files[i].entry->path,
-						       &file->path);
+			file->root =
+				restore_places_of(&tree->places, files[i].entry->path, &file->path);
 			file->mode = files[i].entry->mode;
 			assign_special(&files[i], file);
 			file->empty = is_left_out(oids, oid_count, files[i].entry->path);
@@ -178,8 +177,8 @@ static int make_link(struct restore_tree *tree, const char *path, const char *ta
 {
 	if (symlinkat(target, tree->places.roots[0].fd, path) == 0)
 		return 0;
-	return errmsg_set(e, -errno, "cannot make the link '%s/%s': %s",
-			  tree->places.roots[0].path, path, strerror(errno));
+	return errmsg_set(e, -errno, "cannot make the link '%s/%s': %s", tree->places.roots[0].path,
+			  path, strerror(errno));
 }
 
 static const struct restore_root *linked_root(const struct restore_tree *tree, const char *path)
@@ -268,8 +267,7 @@ int restore_make_directories(struct restore_tree *tree, struct errmsg *e)
 
 static int set_mode(struct restore_root *root, const char *path, uint32_t mode, struct errmsg *e)
 {
-	if ((mode & 0700) == 0700 ||
-	    fchmodat(root->fd, path, mode & 07777 & ~umask_now(), 0) == 0)
+	if ((mode & 0700) == 0700 || fchmodat(root->fd, path, mode & 07777 & ~umask_now(), 0) == 0)
 		return 0;
 	return errmsg_set(e, -errno, "cannot set the mode of '%s/%s': %s", root->path, path,
 			  strerror(errno));
@@ -310,8 +308,8 @@ int restore_write_file(struct restore_tree *tree, const char *path, const void *
 		       uint32_t mode, struct errmsg *e)
 {
 	const struct restore_root *root = &tree->places.roots[0];
-	_cleanup_close_ int fd = sys_openat(root->fd, path,
-					    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
+	_cleanup_close_ int fd =
+		sys_openat(root->fd, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
 	int rc = fd < 0 ? fd : sys_pwrite_full(fd, data, len, 0);
 
 	if (rc == 0 && !tree->request->no_sync)

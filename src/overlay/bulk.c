@@ -1,9 +1,9 @@
 /*
  * overlay/bulk.c: hands out the work of a whole chain to worker threads.
  *
- * Chunks of open files go first, so that few files are open at a time; when there are none, each idle
- * worker opens a file of its own, so that building the index of a large one does not hold up the
- * others. One lock guards the queue; it is held for a few instructions a chunk.
+ * Chunks of open files go first, so that few files are open at a time; when there are none, each
+ * idle worker opens a file of its own, so that building the index of a large one does not hold up
+ * the others. One lock guards the queue; it is held for a few instructions a chunk.
  */
 #include "overlay/bulk.h"
 
@@ -15,12 +15,13 @@
 #include <sched.h>
 #include <time.h>
 
-#define MEMORY	     (96u << 20)
-#define BUFFERS	     (32u << 20) /* of decoded bytes, all workers together */
-#define CHUNK_MAX    128u	 /* blocks */
-#define CHUNK_MIN    8u
-#define JOBS_MAX     512u
-#define BUILD_COST   64u /* bytes a block while an index is built: extents of a layer, its headers */
+#define MEMORY	   (96u << 20)
+#define BUFFERS	   (32u << 20) /* of decoded bytes, all workers together */
+#define CHUNK_MAX  128u	       /* blocks */
+#define CHUNK_MIN  8u
+#define JOBS_MAX   512u
+#define BUILD_COST 64u /* bytes a block while an index is built: extents of a layer, its headers   \
+			*/
 #define TICK_NS	     100000000
 #define WORKER_STACK (512u << 10)
 
@@ -189,7 +190,8 @@ static void close_file(struct bulk *bulk, struct bulk_state *state, int rc)
 
 	bulk_close_parts(state);
 	if (state->opened)
-		closed = bulk->sink->close(bulk->sink->ctx, state->file, state->rc < 0 ? state->rc : rc);
+		closed = bulk->sink->close(bulk->sink->ctx, state->file,
+					   state->rc < 0 ? state->rc : rc);
 	state->opened = false;
 	pthread_mutex_lock(&bulk->lock);
 	bulk->memory -= state->memory;

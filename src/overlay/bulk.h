@@ -2,18 +2,18 @@
  * overlay/bulk.h: the whole content of a chain's target, read once on many threads: what `restore`
  * writes and `verify` checks.
  *
- * Files are cut into chunks of neighbouring blocks. A worker takes the next chunk of an open file or
- * opens the next file (builds its index: each layer's locate, newest first), reads what the chunk
- * needs with few large reads, decodes and checks it, and hands the bytes to the sink. Each block is
- * read once, from where its newest version lies. Nothing of a mount is used: no engine, no diff; the
- * overlay must not be started.
+ * Files are cut into chunks of neighbouring blocks. A worker takes the next chunk of an open file
+ * or opens the next file (builds its index: each layer's locate, newest first), reads what the
+ * chunk needs with few large reads, decodes and checks it, and hands the bytes to the sink. Each
+ * block is read once, from where its newest version lies. Nothing of a mount is used: no engine, no
+ * diff; the overlay must not be started.
  *
  * Memory: the chunks of all workers take at most about 64 MiB, the indexes of open files and what
  * building them takes at most `memory`, however many workers there are.
  *
- * Damage (a page that does not decode or does not check, a stored file that is missing or too short) is
- * one log line naming backup, file and block, and counts; the run goes on with the next block until
- * max_damage is reached. An error of the sink ends the run.
+ * Damage (a page that does not decode or does not check, a stored file that is missing or too
+ * short) is one log line naming backup, file and block, and counts; the run goes on with the next
+ * block until max_damage is reached. An error of the sink ends the run.
  */
 #ifndef OVERLAY_BULK_H
 #define OVERLAY_BULK_H
@@ -39,11 +39,12 @@ struct bulk_file {
 
 struct bulk_sink {
 	/*
-	 * On worker threads, several at once, of one file too: open comes before its first write and
-	 * close after its last. Returns 0 or -errno, which ends the run.
+	 * On worker threads, several at once, of one file too: open comes before its first write
+	 * and close after its last. Returns 0 or -errno, which ends the run.
 	 */
 	int (*open)(void *ctx, struct bulk_file *file);
-	/* Bytes of the file at off. What is never written is zeros that no backup stores (a hole). */
+	/* Bytes of the file at off. What is never written is zeros that no backup stores (a hole).
+	 */
 	int (*write)(void *ctx, struct bulk_file *file, uint64_t off, const void *data, size_t len);
 	/* rc < 0: the file is damaged or the run is ending; what was written of it is not all. */
 	int (*close)(void *ctx, struct bulk_file *file, int rc);
@@ -81,8 +82,8 @@ int bulk_add(struct bulk *bulk, const struct layer *layer, const char *name, uin
 struct bulk_file *bulk_files(struct bulk *bulk, size_t *ret_count);
 
 /*
- * 0: all was given to the sink. -EUCLEAN: damage was found (reported, and counted); the sink's error
- * otherwise. Blocks. Once.
+ * 0: all was given to the sink. -EUCLEAN: damage was found (reported, and counted); the sink's
+ * error otherwise. Blocks. Once.
  */
 int bulk_run(struct bulk *bulk, const struct bulk_options *options, const struct bulk_sink *sink,
 	     struct bulk_counters *ret_counters);

@@ -3,8 +3,8 @@
  * sink.
  *
  * A chunk of a relation that increments have touched is many short segments, taking turns between
- * layers. In the stored file of one layer they follow each other with small gaps (records that a newer
- * layer replaces), so they are read at once, gaps and all.
+ * layers. In the stored file of one layer they follow each other with small gaps (records that a
+ * newer layer replaces), so they are read at once, gaps and all.
  */
 #include "overlay/bulk_internal.h"
 
@@ -59,8 +59,7 @@ static void mark_used(const struct base *base, int *fds)
 	}
 }
 
-static int open_part_fds(const struct bulk *bulk, struct bulk_state *state,
-			 const struct base *base)
+static int open_part_fds(const struct bulk *bulk, struct bulk_state *state, const struct base *base)
 {
 	mark_used(base, state->fds);
 	for (uint32_t i = 0; i < base->part_count; i++) {
@@ -133,7 +132,8 @@ void bulk_close_parts(struct bulk_state *state)
 
 /* ---- reading ---- */
 
-/* Puts the segment into the last read of its part if that ends near its beginning, else into a new one. */
+/* Puts the segment into the last read of its part if that ends near its beginning, else into a new
+ * one. */
 static struct bulk_read *place_segment(struct bulk_worker *w, const struct segment *s,
 				       uint64_t *spare)
 {
@@ -204,7 +204,8 @@ static void report_read(const struct bulk *bulk, const struct base *base, const 
 
 	log_error("backup %s: file '%s', block %u: %s", layer->id,
 		  layer->ops->name(layer, base->parts[s->part].file), s->first,
-		  got < 0 ? errmsg_text(NULL, (int)got) : "the file is shorter than its backup says");
+		  got < 0 ? errmsg_text(NULL, (int)got)
+			  : "the file is shorter than its backup says");
 }
 
 /* Returns how many blocks are bad. */
@@ -223,14 +224,12 @@ static uint32_t decode_stored(struct bulk_worker *w, struct segment *s)
 	return bad;
 }
 
-static uint32_t read_plain(struct bulk_worker *w, const struct bulk_state *state,
-			   struct segment *s)
+static uint32_t read_plain(struct bulk_worker *w, const struct bulk_state *state, struct segment *s)
 {
 	struct fetch *fetch = s->fetch;
 	uint64_t want = MIN(s->len, state->file->size - s->off);
-	int64_t got = sys_pread_full(state->fds[0],
-				     fetch->buf + (size_t)(s->first - fetch->first) * BLCK, want,
-				     s->off);
+	int64_t got = sys_pread_full(
+		state->fds[0], fetch->buf + (size_t)(s->first - fetch->first) * BLCK, want, s->off);
 
 	if (got >= 0 && (uint64_t)got == want) {
 		__atomic_fetch_add(&w->bulk->counters.stored_bytes, want, __ATOMIC_RELAXED);
@@ -301,8 +300,11 @@ static int write_out(struct bulk_worker *w, const struct bulk_state *state,
 static int chunk_of_base(struct bulk_worker *w, struct bulk_state *state, uint32_t first,
 			 uint32_t count)
 {
-	struct fetch fetch = {
-		.ov = w->bulk->ov, .file = state->node, .first = first, .count = count, .buf = w->out};
+	struct fetch fetch = {.ov = w->bulk->ov,
+			      .file = state->node,
+			      .first = first,
+			      .count = count,
+			      .buf = w->out};
 	uint32_t bad = 0;
 	int rc = plan_segments(&fetch);
 

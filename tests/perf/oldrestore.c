@@ -1,14 +1,15 @@
 /*
- * tests/perf/oldrestore.c: what `restore` is measured against, on the same store with as many threads.
+ * tests/perf/oldrestore.c: what `restore` is measured against, on the same store with as many
+ *threads.
  *
- *	oldrestore restore|zlib STORE DIRECTORY JOBS    pg_probackup's work: every member's pages in order, oldest
- *	                                                first, each written, overwritten by the next; then an fsync of
- *	                                                each file, one after the other, as version 2.5 does. "zlib"
- *	                                                decodes with zlib as it does, "restore" with our own decoder.
- *	oldrestore plain STORE - JOBS                   reads the stored files and inflates the pages a restore
- *	                                                needs, and no more
+ *	oldrestore restore|zlib STORE DIRECTORY JOBS    pg_probackup's work: every member's pages in
+ *order, oldest first, each written, overwritten by the next; then an fsync of each file, one after
+ *the other, as version 2.5 does. "zlib" decodes with zlib as it does, "restore" with our own
+ *decoder. oldrestore plain STORE - JOBS                   reads the stored files and inflates the
+ *pages a restore needs, and no more
  *
- * Reading and writing go through stdio with buffers of 64 KiB. It is a measure, not a tool: nothing is checked.
+ * Reading and writing go through stdio with buffers of 64 KiB. It is a measure, not a tool: nothing
+ *is checked.
  */
 #include "base/util.h"
 #include "layer/layer.h"
@@ -83,8 +84,8 @@ static void decode(const struct layer *layer, const struct layer_entry *entry, u
 }
 
 /* One member's pages: to out, or only inflated where no newer one had the block (seen). */
-static void member(const struct layer *layer, const struct layer_entry *entry, uint32_t limit, FILE *out,
-		   uint8_t *seen)
+static void member(const struct layer *layer, const struct layer_entry *entry, uint32_t limit,
+		   FILE *out, uint8_t *seen)
 {
 	uint8_t record[8 + PAGE], page[PAGE];
 	FILE *in = open_stored(layer, entry);
@@ -100,7 +101,8 @@ static void member(const struct layer *layer, const struct layer_entry *entry, u
 		if (seen) {
 			seen[block] = 1;
 			__atomic_fetch_add(&sum, page[PAGE - 1], __ATOMIC_RELAXED);
-		} else if (fseeko(out, (off_t)block * PAGE, SEEK_SET) < 0 || fwrite(page, PAGE, 1, out) != 1) {
+		} else if (fseeko(out, (off_t)block * PAGE, SEEK_SET) < 0 ||
+			   fwrite(page, PAGE, 1, out) != 1) {
 			err(1, "%s", entry->path);
 		}
 	}
@@ -198,7 +200,8 @@ static void sync_all(void)
 	for (uint32_t i = 0; i < target()->entry_count; i++) {
 		int fd;
 
-		if (target()->entries[i].kind != LAYER_BLOCKS && target()->entries[i].kind != LAYER_PLAIN)
+		if (target()->entries[i].kind != LAYER_BLOCKS &&
+		    target()->entries[i].kind != LAYER_PLAIN)
 			continue;
 		(void)snprintf(full, sizeof(full), "%s/%s", directory, target()->entries[i].path);
 		fd = open(full, O_RDWR);
@@ -217,7 +220,9 @@ int main(int argc, char **argv)
 
 	if (jobs == 0)
 		errx(2, "restore|zlib|plain STORE DIRECTORY JOBS");
-	mode = strcmp(argv[1], "plain") == 0 ? PLAIN : strcmp(argv[1], "zlib") == 0 ? ZLIB : RESTORE;
+	mode = strcmp(argv[1], "plain") == 0  ? PLAIN
+	       : strcmp(argv[1], "zlib") == 0 ? ZLIB
+					      : RESTORE;
 	directory = argv[3];
 	threads = calloc(jobs, sizeof(*threads));
 	if (!threads || store_open(argv[2], &e, &store) < 0 ||

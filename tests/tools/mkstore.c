@@ -1,13 +1,15 @@
 /*
- * tests/tools/mkstore.c: makes a pg_probackup store of any size and shape, byte-correct: the real page
- * streams, header maps, lists and sums, as version 2.5.16 writes them.
+ * tests/tools/mkstore.c: makes a pg_probackup store of any size and shape, byte-correct: the real
+ *page streams, header maps, lists and sums, as version 2.5.16 writes them.
  *
  *	mkstore STORE [--from DATADIR] [--files N] [--blocks N] [--increments N] [--changed PERCENT]
- *	        [--codec zlib|pglz|none] [--level N] [--random PERCENT] [--plain N] [--instance NAME] [--seed N]
+ *	        [--codec zlib|pglz|none] [--level N] [--random PERCENT] [--plain N] [--instance
+ *NAME] [--seed N]
  *
- * Without --from there are N relations of so many blocks each, whose pages are so many percent random
- * bytes, and N plain files. With it the FULL backup is that (shut down) data directory. Each increment
- * changes so many percent of all pages. The chain's ids, oldest first, and its sizes go to stdout.
+ * Without --from there are N relations of so many blocks each, whose pages are so many percent
+ *random bytes, and N plain files. With it the FULL backup is that (shut down) data directory. Each
+ *increment changes so many percent of all pages. The chain's ids, oldest first, and its sizes go to
+ *stdout.
  */
 #include "mkstore.h"
 
@@ -80,8 +82,9 @@ static void make_page(uint8_t *page, const struct data_file *file, uint32_t bloc
 		uint32_t noise = 119 * options.random / 100;
 
 		put_le32(page + 24 + row * 4, off | 1u << 15);
-		(void)snprintf((char *)page + off, 119, "%08x|%08u|the quick brown fox jumps over "
-							"the lazy dog and on to the next row of it, which is much the same",
+		(void)snprintf((char *)page + off, 119,
+			       "%08x|%08u|the quick brown fox jumps over "
+			       "the lazy dog and on to the next row of it, which is much the same",
 			       block, row);
 		for (uint32_t i = 0; i < noise; i += 8) {
 			uint64_t r = next_random(&state);
@@ -91,7 +94,8 @@ static void make_page(uint8_t *page, const struct data_file *file, uint32_t bloc
 	}
 }
 
-/* A page of a data directory that an increment has changed: its LSN, and bytes of its free space. */
+/* A page of a data directory that an increment has changed: its LSN, and bytes of its free space.
+ */
 static void touch_page(uint8_t *page, const struct data_file *file, uint32_t block,
 		       unsigned version)
 {
@@ -119,7 +123,8 @@ void page_of(const struct data_file *file, uint32_t block, unsigned backup, uint
 		touch_page(ret, file, block, version);
 	}
 	if (options.checksums || !file->bytes)
-		put_le16(ret + 8, pg_page_compute_checksum(ret, file->segno * PG_SEGMENT_BLOCKS + block));
+		put_le16(ret + 8,
+			 pg_page_compute_checksum(ret, file->segno * PG_SEGMENT_BLOCKS + block));
 }
 
 /* ---- what there is ---- */
@@ -128,7 +133,8 @@ static struct tree tree;
 
 static void *grow(void *array, size_t count, size_t size)
 {
-	void *p = (count & (count - 1)) == 0 ? reallocarray(array, count ? count * 2 : 1, size) : array;
+	void *p = (count & (count - 1)) == 0 ? reallocarray(array, count ? count * 2 : 1, size)
+					     : array;
 
 	if (!p)
 		err(1, "memory");
@@ -247,7 +253,8 @@ static bool is_relation(const char *path, uint32_t *ret_segno)
 	digits = strspn(name, "0123456789");
 	*ret_segno = name[digits] == '.' ? (uint32_t)strtoul(name + digits + 1, NULL, 10) : 0;
 	return digits > 0 && (name[digits] == '\0' ||
-			      (name[digits] == '.' && name[digits + 1 + strspn(name + digits + 1, "0123456789")] == '\0'));
+			      (name[digits] == '.' &&
+			       name[digits + 1 + strspn(name + digits + 1, "0123456789")] == '\0'));
 }
 
 static void take_file(const char *full, const char *path, unsigned mode)
@@ -262,7 +269,8 @@ static void take_file(const char *full, const char *path, unsigned mode)
 		file->segno = segno;
 		file->bytes = bytes;
 		for (uint32_t i = 0; i < file->blocks; i++)
-			file->top_lsn = MAX(file->top_lsn, pg_page_lsn(bytes + (size_t)i * PG_BLCKSZ));
+			file->top_lsn =
+				MAX(file->top_lsn, pg_page_lsn(bytes + (size_t)i * PG_BLCKSZ));
 		return;
 	}
 	if (strcmp(path, "global/pg_control") == 0) {
@@ -306,31 +314,62 @@ static void take_tree(const char *root, const char *below)
 static void parse(int argc, char **argv)
 {
 	static const struct option names[] = {
-		{"from", required_argument, NULL, 'F'},	  {"files", required_argument, NULL, 'f'},
-		{"blocks", required_argument, NULL, 'b'}, {"increments", required_argument, NULL, 'i'},
-		{"changed", required_argument, NULL, 'c'}, {"codec", required_argument, NULL, 'k'},
-		{"level", required_argument, NULL, 'l'},  {"random", required_argument, NULL, 'r'},
-		{"plain", required_argument, NULL, 'p'},  {"instance", required_argument, NULL, 'n'},
-		{"seed", required_argument, NULL, 's'},	  {0},
+		{"from", required_argument, NULL, 'F'},
+		{"files", required_argument, NULL, 'f'},
+		{"blocks", required_argument, NULL, 'b'},
+		{"increments", required_argument, NULL, 'i'},
+		{"changed", required_argument, NULL, 'c'},
+		{"codec", required_argument, NULL, 'k'},
+		{"level", required_argument, NULL, 'l'},
+		{"random", required_argument, NULL, 'r'},
+		{"plain", required_argument, NULL, 'p'},
+		{"instance", required_argument, NULL, 'n'},
+		{"seed", required_argument, NULL, 's'},
+		{0},
 	};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", names, NULL)) >= 0) {
-		unsigned n = c == 'F' || c == 'k' || c == 'n' || c == '?' ? 0 : (unsigned)strtoul(optarg, NULL, 10);
+		unsigned n = c == 'F' || c == 'k' || c == 'n' || c == '?'
+				     ? 0
+				     : (unsigned)strtoul(optarg, NULL, 10);
 
 		switch (c) {
-		case 'F': options.from = optarg; break;
-		case 'f': options.files = n; break;
-		case 'b': options.blocks = n; break;
-		case 'i': options.increments = n; break;
-		case 'c': options.changed = n; break;
-		case 'k': options.codec = optarg; break;
-		case 'l': options.level = n; break;
-		case 'r': options.random = MIN(n, 100u); break;
-		case 'p': options.plain = n; break;
-		case 'n': options.instance = optarg; break;
-		case 's': options.seed = n; break;
-		default: exit(2);
+		case 'F':
+			options.from = optarg;
+			break;
+		case 'f':
+			options.files = n;
+			break;
+		case 'b':
+			options.blocks = n;
+			break;
+		case 'i':
+			options.increments = n;
+			break;
+		case 'c':
+			options.changed = n;
+			break;
+		case 'k':
+			options.codec = optarg;
+			break;
+		case 'l':
+			options.level = n;
+			break;
+		case 'r':
+			options.random = MIN(n, 100u);
+			break;
+		case 'p':
+			options.plain = n;
+			break;
+		case 'n':
+			options.instance = optarg;
+			break;
+		case 's':
+			options.seed = n;
+			break;
+		default:
+			exit(2);
 		}
 	}
 	if (argc - optind != 1)

@@ -1,5 +1,6 @@
 /*
- * tests/tools/mkstore.h: what mkstore.c (what there is to back up) and mkstore_write.c (the store) share.
+ * tests/tools/mkstore.h: what mkstore.c (what there is to back up) and mkstore_write.c (the store)
+ * share.
  */
 #ifndef TESTS_TOOLS_MKSTORE_H
 #define TESTS_TOOLS_MKSTORE_H
@@ -51,6 +52,7 @@ void page_of(const struct data_file *file, uint32_t block, unsigned backup, uint
 
 void store_begin(const struct options *o);
 void store_backup(const struct options *o, const struct tree *tree, unsigned number,
-		  bool (*is_changed)(unsigned backup, const struct data_file *file, uint32_t block));
+		  bool (*is_changed)(unsigned backup, const struct data_file *file,
+				     uint32_t block));
 
 #endif

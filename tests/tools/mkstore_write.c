@@ -84,7 +84,9 @@ static unsigned database_of(const char *path)
 
 static void put_plain(struct backup *b, const struct plain_file *file, bool unchanged)
 {
-	uint32_t crc = file->size > 0 ? crc32c(0, file->bytes, file->crc_len ? file->crc_len : file->size) : 0;
+	uint32_t crc = file->size > 0
+			       ? crc32c(0, file->bytes, file->crc_len ? file->crc_len : file->size)
+			       : 0;
 	char path[1400], size[24], full[64] = "";
 
 	if (unchanged && file->size > 0) {
@@ -94,8 +96,10 @@ static void put_plain(struct backup *b, const struct plain_file *file, bool unch
 		(void)snprintf(size, sizeof(size), "%zu", file->size);
 	}
 	line(b,
-	     "{\"path\":\"%s\", \"size\":\"%s\", \"mode\":\"%u\", \"is_datafile\":\"0\", \"is_cfs\":\"0\", "
-	     "\"crc\":\"%u\", \"compress_alg\":\"none\", \"external_dir_num\":\"0\", \"dbOid\":\"%u\"%s}",
+	     "{\"path\":\"%s\", \"size\":\"%s\", \"mode\":\"%u\", \"is_datafile\":\"0\", "
+	     "\"is_cfs\":\"0\", "
+	     "\"crc\":\"%u\", \"compress_alg\":\"none\", \"external_dir_num\":\"0\", "
+	     "\"dbOid\":\"%u\"%s}",
 	     file->path, size, file->mode, crc, database_of(file->path), full);
 	if (size[0] == '-' || file->size == 0)
 		return;
@@ -136,7 +140,8 @@ static size_t pglz(const uint8_t *in, size_t len, uint8_t *out, size_t max)
 			slots[slot] = (uint16_t)at;
 			off = at - seen;
 			if (seen != 0xffff && off > 0 && off <= 4095)
-				while (at + match < len && match < 273 && in[seen + match] == in[at + match])
+				while (at + match < len && match < 273 &&
+				       in[seen + match] == in[at + match])
 					match++;
 		}
 		if (match >= 3) {
@@ -170,15 +175,17 @@ static size_t compress_page(struct backup *b, const uint8_t *page, uint8_t *to)
 	return len;
 }
 
-static void put_header(uint8_t *h, const uint8_t *page, const struct data_file *file, uint32_t block,
-		       uint32_t pos)
+static void put_header(uint8_t *h, const uint8_t *page, const struct data_file *file,
+		       uint32_t block, uint32_t pos)
 {
 	bool zero = pg_page_is_zero(page);
 
 	put_le64(h, zero ? 0 : pg_page_lsn(page));
 	put_le32(h + 8, block);
 	put_le32(h + 12, pos);
-	put_le16(h + 16, zero ? 0 : pg_page_compute_checksum(page, file->segno * PG_SEGMENT_BLOCKS + block));
+	put_le16(h + 16,
+		 zero ? 0
+		      : pg_page_compute_checksum(page, file->segno * PG_SEGMENT_BLOCKS + block));
 }
 
 static size_t put_blob(struct backup *b, const uint8_t *raw, size_t len)
@@ -249,7 +256,8 @@ static void put_data(struct backup *b, const struct data_file *file, unsigned nu
 	if (count > 0) {
 		blob = put_blob(b, raw, raw_len);
 		(void)snprintf(rest, sizeof(rest),
-			       ",\"n_headers\":\"%u\",\"hdr_crc\":\"%u\",\"hdr_off\":\"%llu\",\"hdr_size\":\"%zu\"",
+			       ",\"n_headers\":\"%u\",\"hdr_crc\":\"%u\",\"hdr_off\":\"%llu\","
+			       "\"hdr_size\":\"%zu\"",
 			       count, crc32c(0, raw, raw_len), (unsigned long long)off, blob);
 	}
 	if (count > 0)
@@ -258,11 +266,17 @@ static void put_data(struct backup *b, const struct data_file *file, unsigned nu
 	if (file->blocks > 0)
 		(void)snprintf(blocks, sizeof(blocks), ",\"n_blocks\":\"%u\"", file->blocks);
 	line(b,
-	     "{\"path\":\"%s\", \"size\":\"%lld\", \"mode\":\"33152\", \"is_datafile\":\"1\", \"is_cfs\":\"0\", "
-	     "\"crc\":\"%u\", \"compress_alg\":\"%s\", \"external_dir_num\":\"0\", \"dbOid\":\"%u\"%s,"
+	     "{\"path\":\"%s\", \"size\":\"%lld\", \"mode\":\"33152\", \"is_datafile\":\"1\", "
+	     "\"is_cfs\":\"0\", "
+	     "\"crc\":\"%u\", \"compress_alg\":\"%s\", \"external_dir_num\":\"0\", "
+	     "\"dbOid\":\"%u\"%s,"
 	     "\"segno\":\"%u\"%s%s}",
-	     file->path, count > 0 ? (long long)size : file->blocks > 0 ? -1LL : 0LL, crc,
-	     count > 0 ? b->o->codec : "none", database_of(file->path), full, file->segno, blocks, rest);
+	     file->path,
+	     count > 0		? (long long)size
+	     : file->blocks > 0 ? -1LL
+				: 0LL,
+	     crc, count > 0 ? b->o->codec : "none", database_of(file->path), full, file->segno,
+	     blocks, rest);
 	free(raw);
 }
 
@@ -280,16 +294,22 @@ static void put_control(struct backup *b, unsigned number)
 	(void)strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S+00", &tm);
 	(void)snprintf(path, sizeof(path), "%s/backup.control", b->path);
 	f = create(path);
-	(void)fprintf(f, "#Configuration\nbackup-mode = %s\nstream = true\ncompress-alg = %s\ncompress-level = %u\n"
-			 "from-replica = false\n\n",
+	(void)fprintf(f,
+		      "#Configuration\nbackup-mode = %s\nstream = true\ncompress-alg = "
+		      "%s\ncompress-level = %u\n"
+		      "from-replica = false\n\n",
 		      number == 0 ? "FULL" : "DELTA", b->o->codec, b->o->level);
-	(void)fprintf(f, "#Compatibility\nblock-size = 8192\nxlog-block-size = 8192\nchecksum-version = %d\n"
-			 "program-version = 2.5.16\nserver-version = 15\n\n",
-		      b->o->checksums);
-	(void)fprintf(f, "#Result backup info\ntimelineid = 1\nstart-lsn = %X/%X\nstop-lsn = %X/%X\n",
-		      (unsigned)(lsn >> 32), (unsigned)lsn, (unsigned)(lsn >> 32), (unsigned)lsn + 0x100);
-	(void)fprintf(f, "start-time = '%s'\nend-time = '%s'\nrecovery-xid = 0\nrecovery-time = '%s'\n"
-			 "data-bytes = %llu\nwal-bytes = 0\nstatus = OK\n",
+	(void)fprintf(
+		f,
+		"#Compatibility\nblock-size = 8192\nxlog-block-size = 8192\nchecksum-version = %d\n"
+		"program-version = 2.5.16\nserver-version = 15\n\n",
+		b->o->checksums);
+	(void)fprintf(
+		f, "#Result backup info\ntimelineid = 1\nstart-lsn = %X/%X\nstop-lsn = %X/%X\n",
+		(unsigned)(lsn >> 32), (unsigned)lsn, (unsigned)(lsn >> 32), (unsigned)lsn + 0x100);
+	(void)fprintf(f,
+		      "start-time = '%s'\nend-time = '%s'\nrecovery-xid = 0\nrecovery-time = '%s'\n"
+		      "data-bytes = %llu\nwal-bytes = 0\nstatus = OK\n",
 		      text, text, text, (unsigned long long)b->data_bytes);
 	if (number > 0)
 		(void)fprintf(f, "parent-backup-id = '%s'\n", b->parent);
@@ -315,8 +335,10 @@ void store_backup(const struct options *o, const struct tree *tree, unsigned num
 	b.map = create(path);
 	for (size_t i = 0; i < tree->dir_count; i++)
 		line(&b,
-		     "{\"path\":\"%s\", \"size\":\"0\", \"mode\":\"%u\", \"is_datafile\":\"0\", \"is_cfs\":\"0\", "
-		     "\"crc\":\"0\", \"compress_alg\":\"none\", \"external_dir_num\":\"0\", \"dbOid\":\"0\"}",
+		     "{\"path\":\"%s\", \"size\":\"0\", \"mode\":\"%u\", \"is_datafile\":\"0\", "
+		     "\"is_cfs\":\"0\", "
+		     "\"crc\":\"0\", \"compress_alg\":\"none\", \"external_dir_num\":\"0\", "
+		     "\"dbOid\":\"0\"}",
 		     tree->dirs[i].path, tree->dirs[i].mode);
 	for (size_t i = 0; i < tree->plain_count; i++)
 		put_plain(&b, &tree->plains[i], number > 0 && tree->plains[i].crc_len == 0);
@@ -338,9 +360,11 @@ void store_begin(const struct options *o)
 	(void)snprintf(path, sizeof(path), "%s/wal/%s/.keep", o->store, o->instance);
 	(void)fclose(create(path));
 	(void)remove(path);
-	(void)snprintf(path, sizeof(path), "%s/backups/%s/pg_probackup.conf", o->store, o->instance);
+	(void)snprintf(path, sizeof(path), "%s/backups/%s/pg_probackup.conf", o->store,
+		       o->instance);
 	f = create(path);
-	(void)fprintf(f, "# Backup instance information\npgdata = /nowhere\nsystem-identifier = 7000000000000000001\n"
+	(void)fprintf(f, "# Backup instance information\npgdata = /nowhere\nsystem-identifier = "
+			 "7000000000000000001\n"
 			 "xlog-seg-size = 1048576\n");
 	finish(f, path);
 }

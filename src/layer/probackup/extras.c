@@ -1,9 +1,9 @@
 /*
- * layer/probackup/extras.c: what a restore makes and a mount does not show: where tablespaces were, the
- * external directories, and a few words of backup.control.
+ * layer/probackup/extras.c: what a restore makes and a mount does not show: where tablespaces were,
+ * the external directories, and a few words of backup.control.
  *
- * Read when a restore asks for it: a mount needs none of it. The files were checked against their list
- * when the chain was opened, or are checked here.
+ * Read when a restore asks for it: a mount needs none of it. The files were checked against their
+ * list when the chain was opened, or are checked here.
  */
 #include "base/ini.h"
 #include "base/sys.h"
@@ -227,8 +227,8 @@ static int read_control(struct extras *x)
 	if (rc == 0)
 		rc = ini_parse(data, len, take_pair, x, NULL);
 	if (rc < 0)
-		return errmsg_set(x->e, rc, "backup %s: backup.control: %s",
-				  target_of(x)->base.id, errmsg_text(NULL, rc));
+		return errmsg_set(x->e, rc, "backup %s: backup.control: %s", target_of(x)->base.id,
+				  errmsg_text(NULL, rc));
 	return 0;
 }
 
@@ -268,8 +268,8 @@ static int take_target_line(void *ctx, const struct content_line *line, struct e
 		return 0;
 	if (line->external_dir_num > x->ret->outside_count || line->is_datafile ||
 	    (!S_ISDIR(line->mode) && !S_ISREG(line->mode)))
-		return errmsg_set(e, -EUCLEAN, "'%s' is in external directory %u of %zu", line->path,
-				  line->external_dir_num, x->ret->outside_count);
+		return errmsg_set(e, -EUCLEAN, "'%s' is in external directory %u of %zu",
+				  line->path, line->external_dir_num, x->ret->outside_count);
 	if (x->count == x->cap) {
 		size_t cap = x->cap ? x->cap * 2 : 256;
 		struct outside_item *items = reallocarray(x->items, cap, sizeof(*items));
@@ -345,9 +345,8 @@ static int find_outsides(struct extras *x)
 int probackup_extras(struct layer_chain *chain, struct errmsg *e, struct layer_extras *ret)
 {
 	struct layer_extras extras = {.primary_conninfo = "", .databases = ""};
-	struct extras x = {.chain = CONTAINER_OF(chain, struct probackup_chain, base),
-			   .ret = &extras,
-			   .e = e};
+	struct extras x = {
+		.chain = CONTAINER_OF(chain, struct probackup_chain, base), .ret = &extras, .e = e};
 	_cleanup_free_ char *databases = NULL;
 	size_t len;
 	int rc = read_control(&x);

@@ -148,8 +148,8 @@ int present_parse_tablespace_map(const char *text, size_t len,
 int probackup_extras(struct layer_chain *chain, struct errmsg *e, struct layer_extras *ret);
 
 /*
- * Calls fn with each line of a tablespace_map: oid and path, NUL-terminated. Pure. -EUCLEAN for what is
- * none.
+ * Calls fn with each line of a tablespace_map: oid and path, NUL-terminated. Pure. -EUCLEAN for
+ * what is none.
  */
 int extras_parse_spaces(const char *text, size_t len,
 			int (*fn)(void *ctx, const char *oid, const char *path), void *ctx);
