@@ -8,7 +8,7 @@
  * block is read once, from where its newest version lies. Nothing of a mount is used: no engine, no
  * diff; the overlay must not be started.
  *
- * Memory: the chunks of all workers take at most about 64 MiB, the indexes of open files and what
+ * Memory: the chunks of all workers take at most about 80 MiB, the indexes of open files and what
  * building them takes at most `memory`, however many workers there are.
  *
  * Damage (a page that does not decode or does not check, a stored file that is missing or too

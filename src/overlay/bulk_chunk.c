@@ -158,7 +158,7 @@ static struct bulk_read *place_segment(struct bulk_worker *w, const struct segme
 /* raw_off of a segment becomes the number of its read, until that has a place. */
 static void group_segments(struct bulk_worker *w, struct fetch *fetch)
 {
-	uint64_t spare = (uint64_t)w->bulk->chunk_blocks * BLCK;
+	uint64_t spare = (uint64_t)w->bulk->chunk_blocks * BLCK / 4; /* all gaps together */
 
 	w->read_count = 0;
 	for (unsigned i = 0; i < fetch->segment_count; i++) {
