@@ -198,29 +198,38 @@ static int read_groups(struct bulk_worker *w, const struct bulk_state *state)
 /* ---- one kind of segment each ---- */
 
 static void report_read(const struct bulk *bulk, const struct base *base, const struct segment *s,
-			int64_t got)
+			uint32_t block, int64_t got)
 {
 	const struct layer *layer = part_layer(bulk, base, s->part);
 
 	log_error("backup %s: file '%s', block %u: %s", layer->id,
-		  layer->ops->name(layer, base->parts[s->part].file), s->first,
+		  layer->ops->name(layer, base->parts[s->part].file), block,
 		  got < 0 ? errmsg_text(NULL, (int)got)
 			  : "the file is shorter than its backup says");
+}
+
+/* Blocks of the segment whose records lie whole in what was read. */
+static uint32_t count_whole(const struct segment *s, const struct bulk_read *r)
+{
+	uint32_t n = 0, count;
+	const struct index_entry *entries = index_entries(s->fetch->file->base, &count);
+
+	while (n < s->count && r->got >= 0 &&
+	       entries[s->first + n].off + entries[s->first + n].len <= r->off + (uint64_t)r->got)
+		n++;
+	return n;
 }
 
 /* Returns how many blocks are bad. */
 static uint32_t decode_stored(struct bulk_worker *w, struct segment *s)
 {
 	const struct bulk_read *r = &w->reads[s->raw_off];
-	uint64_t at = s->off - r->off;
-	uint32_t bad = 0;
+	uint32_t whole = count_whole(s, r), bad = s->count - whole;
 
-	if (r->got < 0 || (uint64_t)r->got < at + s->len) {
-		report_read(w->bulk, s->fetch->file->base, s, r->got);
-		return s->count;
-	}
-	for (uint32_t i = 0; i < s->count; i++)
-		bad += decode_segment(s, w->raw + r->raw_off + at, i, 1) < 0;
+	if (bad > 0)
+		report_read(w->bulk, s->fetch->file->base, s, s->first + whole, r->got);
+	for (uint32_t i = 0; i < whole; i++)
+		bad += decode_segment(s, w->raw + r->raw_off + (s->off - r->off), i, 1) < 0;
 	return bad;
 }
 
@@ -235,7 +244,7 @@ static uint32_t read_plain(struct bulk_worker *w, const struct bulk_state *state
 		__atomic_fetch_add(&w->bulk->counters.stored_bytes, want, __ATOMIC_RELAXED);
 		return 0;
 	}
-	report_read(w->bulk, fetch->file->base, s, got);
+	report_read(w->bulk, fetch->file->base, s, s->first, got);
 	return s->count;
 }
 

@@ -158,7 +158,7 @@ fi
 reason_of() {
 	case $1 in
 	01-*) echo "TOSR0P: file 'database/base/5/16391', block 3" ;;
-	02-*) echo "TOSR0P: file 'database/base/5/16391', block [34]" ;;
+	02-*) echo "TOSR0P: file 'database/base/5/16391', block 3" ;;
 	03-*) echo "TOSR0P" ;;
 	04-*) echo "TOSR0P: file 'database/base/5/16391': No such file" ;;
 	05-*) echo "TOSR10: backup_content.control" ;;
