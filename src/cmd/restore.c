@@ -109,7 +109,8 @@ static int open_chain(struct restore *r, pid_t lock_pid, struct errmsg *e)
 	if (rc == 0)
 		rc = r->store->driver->extras(tree->chain, e, &tree->extras);
 	if (rc == 0)
-		rc = restore_places_find(&r->request, &tree->extras, e, &tree->places);
+		rc = restore_places_find(&r->request, &tree->extras, r->store_path, e,
+					 &tree->places);
 	if (rc == 0)
 		rc = overlay_new(tree->chain, NULL, &options, e, &tree->ov);
 	if (rc == 0)
@@ -141,9 +142,9 @@ static void close_chain(struct restore *r)
 }
 
 /* The data directory for the owner, in a place where only root may make one. */
-static int give_directory(const struct restore *r, const char *path, struct errmsg *e)
+static int give_directory(const struct restore *r, char *path, struct errmsg *e)
 {
-	int rc = sys_mkdirat(AT_FDCWD, path, 0700);
+	int rc = restore_make_path(path);
 
 	if (rc == -EEXIST)
 		rc = 0;

@@ -70,9 +70,12 @@ struct restore_places {
 	size_t count;
 };
 
-/* Where everything goes; checks that those places are empty or not there. Makes nothing. */
+/* Where everything goes; checks that those places are empty or not there, and apart from each other
+ * and from the store (canonical). Makes nothing. */
 int restore_places_find(const struct restore_request *r, const struct layer_extras *extras,
-			struct errmsg *e, struct restore_places *ret);
+			const char *store, struct errmsg *e, struct restore_places *ret);
+/* A directory with its parents, those as the umask says, itself 0700. -EEXIST if it is there. */
+int restore_make_path(char *path);
 /* Makes the directories that are roots, opens them, and leaves the marker. */
 int restore_places_make(struct restore_places *places, const char *backup, struct errmsg *e);
 void restore_places_free(struct restore_places *places);

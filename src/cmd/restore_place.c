@@ -56,24 +56,33 @@ static int check_place(struct restore_root *root, struct errmsg *e)
 			  root->path);
 }
 
-/* Its own name need not exist, the directory it is in need not either (outside ones). */
+/* Of what need not exist, nor the directory it is in; canonical as far as it does exist. */
 static char *absolute(const char *path)
 {
-	_cleanup_free_ char *cwd = NULL;
-	char *text = NULL;
-	size_t len;
+	_cleanup_free_ char *cwd = path[0] == '/' ? strdup("") : getcwd(NULL, 0);
+	_cleanup_free_ char *text = NULL;
+	char *rest = NULL, *slash, *real, *whole = NULL;
 
-	if (path[0] == '/') {
-		text = strdup(path);
-	} else {
-		cwd = getcwd(NULL, 0);
-		if (!cwd || asprintf(&text, "%s/%s", cwd, path) < 0)
-			return NULL;
+	if (!cwd || asprintf(&text, "%s/%s", cwd, path) < 0)
+		return NULL;
+	for (;;) {
+		real = realpath(text[0] != '\0' ? text : "/", NULL);
+		slash = strrchr(text, '/');
+		if (real || !slash)
+			break;
+		/* The slash that was taken away before comes back: the rest grows to the left. */
+		if (rest)
+			rest[-1] = '/';
+		rest = slash + 1;
+		*slash = '\0';
 	}
-	len = text ? strlen(text) : 0;
-	while (len > 1 && text[len - 1] == '/')
-		text[--len] = '\0';
-	return text;
+	if (real && asprintf(&whole, "%s%s%s", strcmp(real, "/") == 0 ? "" : real, rest ? "/" : "",
+			     rest ? rest : "") < 0)
+		whole = NULL;
+	free(real);
+	for (size_t len = whole ? strlen(whole) : 0; len > 1 && whole[len - 1] == '/'; len--)
+		whole[len - 1] = '\0';
+	return whole;
 }
 
 static int add_root(struct restore_places *places, const char *path, struct errmsg *e,
@@ -115,15 +124,24 @@ static int check_used(const struct restore_list *list, const char *option, const
 	return 0;
 }
 
-/* Two roots inside each other would mix their files. */
-static int check_apart(const struct restore_places *places, struct errmsg *e)
+static bool is_below(const char *path, const char *directory)
+{
+	size_t len = strlen(directory);
+
+	return strncmp(path, directory, len) == 0 && (path[len] == '\0' || path[len] == '/');
+}
+
+/* Two roots inside each other would mix their files, and nothing is written below the store. */
+static int check_apart(const struct restore_places *places, const char *store, struct errmsg *e)
 {
 	for (size_t i = 0; i < places->count; i++) {
+		if (is_below(places->roots[i].path, store))
+			return errmsg_set(e, -EINVAL, "'%s' lies in the store '%s'",
+					  places->roots[i].path, store);
 		for (size_t k = 0; k < places->count; k++) {
 			const char *a = places->roots[i].path, *b = places->roots[k].path;
-			size_t len = strlen(a);
 
-			if (i != k && strncmp(a, b, len) == 0 && (b[len] == '\0' || b[len] == '/'))
+			if (i != k && is_below(b, a))
 				return errmsg_set(e, -EINVAL,
 						  "'%s' lies in '%s'; each needs a place "
 						  "of its own",
@@ -133,8 +151,8 @@ static int check_apart(const struct restore_places *places, struct errmsg *e)
 	return 0;
 }
 
-static int add_all(struct restore_request *r, const struct layer_extras *extras, struct errmsg *e,
-		   struct restore_places *places)
+static int add_all(struct restore_request *r, const struct layer_extras *extras, const char *store,
+		   struct errmsg *e, struct restore_places *places)
 {
 	struct restore_root *root;
 	int rc = add_root(places, r->directory, e, &root);
@@ -162,15 +180,15 @@ static int add_all(struct restore_request *r, const struct layer_extras *extras,
 		rc = check_used(&r->tablespaces, "--tablespace-mapping", "tablespace", e);
 	if (rc == 0 && !r->skip_external)
 		rc = check_used(&r->externals, "--external-mapping", "external directory", e);
-	return rc == 0 ? check_apart(places, e) : rc;
+	return rc == 0 ? check_apart(places, store, e) : rc;
 }
 
 int restore_places_find(const struct restore_request *r, const struct layer_extras *extras,
-			struct errmsg *e, struct restore_places *ret)
+			const char *store, struct errmsg *e, struct restore_places *ret)
 {
 	struct restore_request copy = *r; /* the lists' marks are shared */
 	struct restore_places places = {0};
-	int rc = add_all(&copy, extras, e, &places);
+	int rc = add_all(&copy, extras, store, e, &places);
 
 	if (rc < 0)
 		restore_places_free(&places);
@@ -191,14 +209,13 @@ void restore_places_free(struct restore_places *places)
 
 /* ---- making them ---- */
 
-/* With its parents. */
-static int make_path(char *path)
+int restore_make_path(char *path)
 {
 	for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
 		int rc;
 
 		*slash = '\0';
-		rc = sys_mkdirat(AT_FDCWD, path, 0700);
+		rc = sys_mkdirat(AT_FDCWD, path, 0777);
 		*slash = '/';
 		if (rc < 0 && rc != -EEXIST && rc != -EROFS && rc != -EACCES)
 			return rc;
@@ -209,7 +226,7 @@ static int make_path(char *path)
 static int make_root(struct restore_root *root, struct errmsg *e)
 {
 	struct stat st;
-	int rc = root->exists ? 0 : make_path(root->path);
+	int rc = root->exists ? 0 : restore_make_path(root->path);
 
 	root->made = rc == 0 && !root->exists;
 	if (rc == 0) {

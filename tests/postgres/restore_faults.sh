@@ -67,6 +67,13 @@ echo precious >"$TEST_WORK/full/file"
 fails "a directory that is not empty is refused" 1 "not empty" pgo restore "$store" "$TEST_WORK/full" --backup "$id"
 equal "and left as it was" "$(ls "$TEST_WORK/full") $(cat "$TEST_WORK/full/file")" "file precious"
 
+ln -s "$store" "$TEST_WORK/to-store"
+fails "a place in the store is refused, through a link too" 1 "lies in the store" \
+	pgo restore "$store" "$TEST_WORK/to-store/backups/main/new/deeper" --backup "$id"
+fails "pg_wal inside the directory is refused" 1 "a place of its own" \
+	pgo restore "$store" "$TEST_WORK/new" --backup "$id" --waldir "$TEST_WORK/new/wal"
+equal "nothing is made of those" "$(ls -d "$TEST_WORK/new" "$store/backups/main/new" 2>/dev/null)" ""
+
 # ---- interrupted ----
 
 # cannot_start DATA: the server refuses it
