@@ -320,13 +320,20 @@ int index_build(struct overlay *ov, struct base *base, struct errmsg *e)
 	if (base->kind == LAYER_BLOCKS) {
 		ix->count = (uint32_t)((base->size + BLCK - 1) / BLCK);
 		ix->entries = calloc(ix->count, sizeof(*ix->entries));
+		if (ov->options.verify_reads)
+			ix->sums = calloc(ix->count, sizeof(*ix->sums));
 		for (uint32_t i = 0; ix->entries && i < ix->count; i++)
 			ix->entries[i].part = INDEX_NO_PART;
-		rc = ix->entries ? (int)build_job(&ix->job) : -ENOMEM;
+		rc = ix->entries && (ix->sums || !ov->options.verify_reads)
+			     ? (int)build_job(&ix->job)
+			     : -ENOMEM;
+	} else if (needs_job(ov, base)) {
+		rc = (int)check_job(&ix->job);
 	}
 	if (rc < 0) {
 		(void)errmsg_set(e, rc, "%s", errmsg_text(&ix->error, rc));
 		free(ix->entries);
+		free(ix->sums);
 		free(ix);
 		return rc;
 	}
@@ -337,6 +344,7 @@ int index_build(struct overlay *ov, struct base *base, struct errmsg *e)
 void index_drop(struct base *base)
 {
 	free(base->index->entries);
+	free(base->index->sums);
 	free(base->index);
 	base->index = NULL;
 }
