@@ -140,3 +140,12 @@ void store_close(struct store *store)
 	if (store != NULL)
 		store->driver->close(store);
 }
+
+void wal_list_free(struct wal_list *list)
+{
+	for (size_t i = 0; i < list->history_count; i++)
+		free(list->histories[i].ancestors);
+	free(list->histories);
+	free(list->segments);
+	*list = (struct wal_list){0};
+}
