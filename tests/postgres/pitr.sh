@@ -198,7 +198,6 @@ fi
 # ---- what is refused before anything is started ----
 
 export store PGOVERLAY
-mapfile -t time < <(target time point_one)
 refused "a time before the backup" "before the end of backup $(newest): .*use --backup $(oldest)" \
 	bash -c 'up "$@"' - --backup "$(newest)" --target-time "$(sed -n "s/^recovery-time = '\(.*\)'/\1/p" "$store/backups/main/$(oldest)/backup.control")"
 refused "an LSN before every backup" "no backup can be recovered to lsn 0/100" bash -c 'up "$@"' - --target-lsn 0/100
