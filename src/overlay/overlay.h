@@ -185,6 +185,8 @@ struct overlay_stats {
 		bad_pages;
 };
 void overlay_get_stats(const struct overlay *ov, struct overlay_stats *ret);
+/* Bytes of stored pages and files read of that layer of the chain so far. */
+uint64_t overlay_layer_bytes(const struct overlay *ov, unsigned layer);
 struct diff *overlay_diff(struct overlay *ov); /* NULL when read-only */
 
 #endif

@@ -168,7 +168,8 @@ done
 
 use archive-gz
 mapfile -t lsn < <(target lsn point_two)
-if start "${lsn[@]}" --target-action pause >"$work/out"; then
+# The record behind an LSN may be the lock of a transaction that never ends then: a name stops before it.
+if start --target-name point_two --target-action pause >"$work/out"; then
 	equal "pause: state" "$(python3 -c 'import json, sys; print(json.load(sys.stdin)["recovery"]["state"])' <"$work/up.json")" paused
 	check "pause: facts" check_facts point_two "$host" "$port" "$user"
 	equal "pause: in recovery" "$(sql "$host" "$port" postgres -U "$user" -c 'select pg_is_in_recovery()')" t
