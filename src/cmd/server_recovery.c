@@ -113,7 +113,8 @@ static bool is_paused(const struct recovery_wait *w)
 	       status == 0 && output[0] == 't';
 }
 
-static bool was_shut_down(const struct recovery_wait *w)
+/* What the control file says; PG_STATE_MAX_ while it is being written. */
+static enum pg_state control_state(const struct recovery_wait *w)
 {
 	_cleanup_free_ char *path = NULL;
 	_cleanup_free_ char *data = NULL;
@@ -122,30 +123,35 @@ static bool was_shut_down(const struct recovery_wait *w)
 
 	if (asprintf(&path, "%s/global/pg_control", w->data_dir) < 0) {
 		path = NULL;
-		return false;
+		return PG_STATE_MAX_;
 	}
 	return sys_read_file(AT_FDCWD, path, PG_CONTROL_FILE_SIZE, &data, &len) == 0 &&
-	       pg_control_parse(data, len, &control, NULL) == 0 &&
-	       control.state == PG_STATE_SHUTDOWN_IN_RECOVERY;
+			       pg_control_parse(data, len, &control, NULL) == 0
+		       ? control.state
+		       : PG_STATE_MAX_;
 }
 
-/* 1: it has come to its end; 0: not yet. */
+/*
+ * 1: it has come to its end; 0: not yet. The server calls itself ready in hot standby already, long
+ * before it is there.
+ */
 static int look_for_end(const struct recovery_wait *w, uint64_t *asked_at)
 {
 	char state[32];
 	int status;
 
 	if (server_has_ended(w->facts->pid, &status))
-		return w->end == RECOVERY_SHUT_DOWN && status == 0 && was_shut_down(w) ? 1
-										       : -ECHILD;
-	if (!server_state(w->data_dir, w->facts->pid, state, sizeof(state)))
+		return w->end == RECOVERY_SHUT_DOWN && status == 0 &&
+				       control_state(w) == PG_STATE_SHUTDOWN_IN_RECOVERY
+			       ? 1
+			       : -ECHILD;
+	if (!server_state(w->data_dir, w->facts->pid, state, sizeof(state)) ||
+	    strcmp(state, "ready") != 0)
 		return 0;
-	/* Promoted already, whatever was asked for: the target lay before hot standby was possible.
-	 */
-	if (strcmp(state, "ready") == 0)
+	/* Whatever was asked for: what lies before hot standby is possible is no place to pause. */
+	if (control_state(w) == PG_STATE_PRODUCTION)
 		return 1;
-	if (w->end != RECOVERY_PAUSED || strcmp(state, "standby") != 0 ||
-	    process_now_ms() - *asked_at < ASK_EVERY_MS)
+	if (w->end != RECOVERY_PAUSED || process_now_ms() - *asked_at < ASK_EVERY_MS)
 		return 0;
 	*asked_at = process_now_ms();
 	return is_paused(w);

@@ -26,6 +26,7 @@ use() { # FIXTURE: its store is $store
 	facts_of "$TEST_SHARED/$1/facts.tsv" >"$work/facts"
 	[ ! -f "$TEST_SHARED/$1/pitr_facts.tsv" ] || facts_of "$TEST_SHARED/$1/pitr_facts.tsv" >>"$work/facts"
 	targets=$TEST_SHARED/$1/pitr_targets.tsv
+	export store PGOVERLAY
 	fixture=$1
 }
 
@@ -198,9 +199,9 @@ fi
 
 # ---- what is refused before anything is started ----
 
-export store PGOVERLAY
+early=$(sed -n "s/^recovery-time = '\(.*\)'/\1/p" "$store/backups/main/$(oldest)/backup.control")
 refused "a time before the backup" "before the end of backup $(newest): .*use --backup $(oldest)" \
-	bash -c 'up "$@"' - --backup "$(newest)" --target-time "$(sed -n "s/^recovery-time = '\(.*\)'/\1/p" "$store/backups/main/$(oldest)/backup.control")"
+	bash -c 'up "$@"' - --backup "$(newest)" --target-time "$(date -u -d "$early + 1 second" '+%F %T+00')"
 refused "an LSN before every backup" "no backup can be recovered to lsn 0/100" bash -c 'up "$@"' - --target-lsn 0/100
 refused "an LSN behind the archive" "not in the archive, which ends at" bash -c 'up "$@"' - --target-lsn 1/0
 refused "a name that is nowhere" "no backup can be recovered to name nowhere" bash -c 'up "$@"' - --target-name nowhere

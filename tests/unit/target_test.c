@@ -3,6 +3,7 @@
  * points in WAL.
  */
 #include "base/util.h"
+#include "cmd/extract_name.h"
 #include "cmd/recovery.h"
 #include "cmd/server_recovery.h"
 #include "cmd/target.h"
@@ -297,6 +298,37 @@ START_TEST(restore_points)
 }
 END_TEST
 
+/* ---- names for pg_dump ---- */
+
+START_TEST(names_of_tables)
+{
+	static const struct {
+		const char *text, *dbname, *pattern;
+	} good[] = {
+		{"shop.public.t", "dbname='shop'", "\"public\".\"t\""},
+		{"Shop.PUBLIC.T_1", "dbname='shop'", "\"public\".\"t_1\""},
+		{"\"a.b\".\"My \"\"S\"\"\".\"x*\"", "dbname='a.b'", "\"My \"\"S\"\"\".\"x*\""},
+		{"\"it's\\\".s.t", "dbname='it\\'s\\\\'", "\"s\".\"t\""},
+	};
+	static const char *const wrong[] = {"",		"t",	   "s.t",     "a.b.c.d",
+					    "a.b.",	".b.c",	   "a..c",    "a.b.\"",
+					    "a.b.\"\"", "a.b.\"c", "a.b.c\"", "a.\"b\"x.c"};
+	char *dbname, *pattern;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(good); i++) {
+		ck_assert_msg(extract_table(good[i].text, &dbname, &pattern, NULL) == 0, "%s",
+			      good[i].text);
+		ck_assert_str_eq(dbname, good[i].dbname);
+		ck_assert_str_eq(pattern, good[i].pattern);
+		free(dbname);
+		free(pattern);
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++)
+		ck_assert_msg(extract_table(wrong[i], &dbname, &pattern, NULL) == -EINVAL, "%s",
+			      wrong[i]);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("target");
@@ -308,6 +340,7 @@ int main(void)
 	tcase_add_test(t, records_come_back);
 	tcase_add_test(t, progress);
 	tcase_add_test(t, restore_points);
+	tcase_add_test(t, names_of_tables);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
