@@ -43,7 +43,10 @@ nothing_left "after failures"
 for signal in INT TERM; do
 	"$PGOVERLAY" extract "$store" --database shop -o "$work/cut.sql" >"$work/out" 2>&1 &
 	pid=$!
-	sleep 0.7
+	for _ in $(seq 1 600); do # until its server is being started
+		[ -z "$(find "$PGOVERLAY_HOME/run" -name server 2>/dev/null)" ] || break
+		sleep 0.05
+	done
 	kill -$signal $pid
 	wait $pid
 	equal "interrupted by $signal: status" $? 1
