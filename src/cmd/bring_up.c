@@ -135,6 +135,7 @@ static int configure(struct up *up)
 	char *all;
 	int rc;
 
+	request.recovered = !up->recovers && up->recovery.kind != TARGET_NONE;
 	if (up->recovers) {
 		request.recovery = pairs;
 		request.recovery_count = recovery_settings(&up->recovery, settings);

@@ -227,6 +227,7 @@ static int decide(struct clone_plan *p)
 		.port = r->port,
 		.recovery = r->recovery,
 		.recovery_count = r->recovery_count,
+		.recovered = r->recovered,
 		.needs_queries = r->needs_queries,
 		.memory = settings_memory(),
 		.keep_preload = r->keep_preload,

@@ -28,7 +28,7 @@ struct clone_config_request {
 	const char *const *sets; /* --set, NULL at the end */
 	const struct setting_pair *recovery; /* as in settings_input */
 	unsigned recovery_count;
-	bool needs_queries;
+	bool recovered, needs_queries;
 	bool keep_hba, keep_preload;
 };
 

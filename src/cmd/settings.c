@@ -413,7 +413,9 @@ static int apply(const struct decision *d, const struct rule *rule)
 	rc = settings_add(d->out, rule->name, value, was,
 			  own != NULL ? "the clone's own recovery" : rule->reason);
 	if (rc == 0 && rule->kind == RULE_ALWAYS)
-		find(d->out, rule->name)->changed = was != NULL && !same_value(was, value);
+		find(d->out, rule->name)->changed =
+			was != NULL && !same_value(was, value) &&
+			!(d->input->recovered && strcmp(rule->reason, R_RECOVERY) == 0);
 	return rc;
 }
 

@@ -33,6 +33,7 @@ struct settings_input {
 	unsigned port;
 	const struct setting_pair *recovery; /* instead of what turns recovery settings off; NULL: none */
 	unsigned recovery_count;
+	bool recovered; /* earlier: what the files still say of it is the clone's own, and not told */
 	bool needs_queries; /* in recovery, too */
 	uint64_t memory; /* bytes the machine (or our part of it) has; 0: unknown */
 	bool keep_preload;
