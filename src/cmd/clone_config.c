@@ -225,6 +225,10 @@ static int decide(struct clone_plan *p)
 		.config_file = p->own_config ? p->config_file : NULL,
 		.listen = r->listen,
 		.port = r->port,
+		.recovery = r->recovery,
+		.recovery_count = r->recovery_count,
+		.recovered = r->recovered,
+		.needs_queries = r->needs_queries,
 		.memory = settings_memory(),
 		.keep_preload = r->keep_preload,
 	};

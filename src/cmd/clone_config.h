@@ -26,6 +26,9 @@ struct clone_config_request {
 	const char *listen; /* NULL: no TCP */
 	unsigned port;
 	const char *const *sets; /* --set, NULL at the end */
+	const struct setting_pair *recovery; /* as in settings_input */
+	unsigned recovery_count;
+	bool recovered, needs_queries;
 	bool keep_hba, keep_preload;
 };
 

@@ -26,6 +26,9 @@ int cmd_down(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_restore(int argc, char **argv);
 int cmd_cleanup(int argc, char **argv);
+int cmd_wal_get(int argc, char **argv);
+int cmd_changes(int argc, char **argv);
+int cmd_extract(int argc, char **argv);
 
 enum cmd_format { CMD_FORMAT_TEXT, CMD_FORMAT_JSON, CMD_FORMAT_PROMETHEUS };
 

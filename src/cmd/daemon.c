@@ -10,6 +10,7 @@
 #include "base/sys.h"
 #include "base/util.h"
 #include "cmd/facts.h"
+#include "cmd/recovery.h"
 #include "cmd/title.h"
 #include "cmd/wal.h"
 #include "fuse/session.h"
@@ -38,6 +39,7 @@ struct daemon {
 	struct bufpool *buffers;
 	char *wal_dir;
 	struct mount_result result;
+	struct recovery recovery; /* what a new diff is prepared for */
 	bool served;
 };
 
@@ -138,6 +140,26 @@ static int place_wal(struct daemon *d, struct errmsg *e)
 	return rc;
 }
 
+/* After place_wal: nothing but an error of the disk keeps a new diff from being prepared. */
+static int place_recovery(struct daemon *d, struct errmsg *e)
+{
+	int rc;
+
+	if (d->recovery.kind == TARGET_NONE)
+		return 0;
+	rc = new_overlay(d, d->wal_dir, e);
+	if (rc != 0)
+		return rc;
+	d->diff = NULL;
+	rc = recovery_prepare(TAKE_PTR(d->overlay), &d->recovery, d->chain->pg_version,
+			      d->plan->owner.uid, d->plan->owner.gid, e);
+	if (rc == 0)
+		rc = open_diff(d, e);
+	if (rc == 0)
+		rc = recovery_record(diff_dirfd(d->diff), &d->recovery, e);
+	return rc;
+}
+
 static int open_log(struct daemon *d, struct errmsg *e)
 {
 	int rc;
@@ -148,21 +170,46 @@ static int open_log(struct daemon *d, struct errmsg *e)
 	return rc == 0 ? 0 : errmsg_set(e, rc, "cannot open the log: %s", strerror(-rc));
 }
 
-static int open_layers(struct daemon *d, struct errmsg *e)
+static int open_chain(struct daemon *d, struct errmsg *e)
 {
 	const struct mount_request *r = d->plan->request;
+	bool is_new = d->plan->diff != NULL && recovery_diff_is_new(d->plan->diff);
+	bool chosen = is_new && recovery_is_asked(&r->target);
+	struct target_choice choice = {0};
+	_cleanup_free_ char *resumed = NULL;
+	const char *backup;
+	int rc = 0;
+
+	if (chosen)
+		rc = target_choose(d->store, r->instance, r->backup, &r->target, e, &choice);
+	else if (d->plan->diff != NULL && !is_new)
+		rc = recovery_resume(d->plan->diff, &r->target, e, &resumed);
+	backup = chosen ? choice.backup : r->backup == NULL ? resumed : r->backup;
+	if (rc == 0)
+		rc = d->store->driver->open_chain(d->store, r->instance, backup, getpid(), e,
+						  &d->chain);
+	if (rc == 0 && is_new)
+		rc = recovery_plan(d->store, d->chain, &r->target, chosen ? &choice : NULL, e,
+				   &d->recovery);
+	target_choice_free(&choice);
+	return rc;
+}
+
+static int open_layers(struct daemon *d, struct errmsg *e)
+{
 	int rc = store_open(d->plan->store, e, &d->store);
 
 	if (rc == 0)
-		d->store->options =
-			(struct store_options){.force = r->force, .external = r->external};
+		d->store->options = (struct store_options){.force = d->plan->request->force,
+							   .external = d->plan->request->external};
 	if (rc == 0)
-		rc = d->store->driver->open_chain(d->store, r->instance, r->backup, getpid(), e,
-						  &d->chain);
+		rc = open_chain(d, e);
 	if (rc == 0 && d->plan->diff != NULL)
 		rc = open_diff(d, e);
 	if (rc == 0)
 		rc = place_wal(d, e);
+	if (rc == 0)
+		rc = place_recovery(d, e);
 	if (rc == 0)
 		rc = open_log(d, e);
 	if (rc == 0)
@@ -193,13 +240,26 @@ static int copy_string(const char *from, char **to)
 
 static int make_note(const struct daemon *d, char **ret)
 {
-	const char *cleared = d->plan->note != NULL ? d->plan->note : "";
-	const char *recovered = d->diff != NULL ? diff_recovery_note(d->diff) : "";
+	const struct recovery *r = &d->recovery;
+	bool recovers = r->kind != TARGET_NONE;
+	const char *parts[] = {
+		d->plan->note,
+		d->diff != NULL ? diff_recovery_note(d->diff) : NULL,
+		recovers ? "prepared for recovery to " : NULL,
+	};
+	size_t len;
+	FILE *out = open_memstream(ret, &len);
 
-	return asprintf(ret, "%s%s%s", cleared, cleared[0] != 0 && recovered[0] != 0 ? "; " : "",
-			recovered) < 0
-		       ? -ENOMEM
-		       : 0;
+	if (out == NULL)
+		return -ENOMEM;
+	for (unsigned i = 0; i < ARRAY_SIZE(parts); i++) {
+		if (parts[i] != NULL && parts[i][0] != 0)
+			(void)fprintf(out, "%s%s", ftell(out) > 0 ? "; " : "", parts[i]);
+	}
+	if (recovers)
+		(void)fprintf(out, "%s%s%s, then %s", target_kind_name(r->kind),
+			      r->value[0] != 0 ? " " : "", r->value, target_action_name(r->action));
+	return fclose(out) == 0 ? 0 : -ENOMEM;
 }
 
 static int fill_chain(struct daemon *d)
@@ -417,6 +477,7 @@ static void tear_down(struct daemon *d)
 		owner_leave();
 	mount_result_free(&d->result);
 	free(d->wal_dir);
+	recovery_clear(&d->recovery);
 	if (!d->served && d->helper != NULL)
 		(void)helper_done(d->helper);
 	helper_end(d->helper);

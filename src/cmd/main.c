@@ -24,8 +24,11 @@ static const struct command commands[] = {
 	{"umount", cmd_umount, "unmount a clone"},
 	{"up", cmd_up, "mount a backup and start PostgreSQL on it"},
 	{"down", cmd_down, "stop PostgreSQL and unmount"},
+	{"extract", cmd_extract, "a table or database out of a backup, at any point in time"},
+	{"changes", cmd_changes, "what a clone changed, by file and block"},
 	{"status", cmd_status, "what is mounted, and figures of a mount"},
 	{"restore", cmd_restore, "write a backup as a plain data directory"},
+	{"wal-get", cmd_wal_get, "fetch a file of a store's WAL archive: the restore_command of clones"},
 	{"cleanup", cmd_cleanup, "remove what clones have left behind"},
 };
 

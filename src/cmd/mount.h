@@ -9,6 +9,7 @@
 #define CMD_MOUNT_H
 
 #include "base/err.h"
+#include "cmd/target.h"
 #include "io/engine.h"
 
 #include <stdbool.h>
@@ -37,6 +38,7 @@ struct mount_request {
 	bool foreground; /* `mount --foreground` only: serves in the calling process and returns
 			    when unmounted */
 	bool json;	 /* with foreground: say the facts as JSON */
+	struct target target; /* a new diff is prepared for it; `backup` NULL: chosen for it */
 	enum io_kind engine;
 	uint64_t index_memory; /* bytes; 0: 256 MiB */
 	uint64_t reserve;      /* bytes */

@@ -31,7 +31,10 @@ static const char help[] =
 	"  --verify-reads on|off     check what is read against the backup's sums (default: on)\n"
 	"  --reserve SIZE            host space kept for journal and checkpoints (default: 64M)\n"
 	"  --format text|json        how the facts of the mount are printed\n"
-	"  --help, --version\n";
+	"  --help, --version\n"
+	"\nPrepare a new diff so that PostgreSQL, however it is started, recovers from the store's "
+	"WAL "
+	"archive:\n" TARGET_HELP;
 
 enum option_id {
 	OPTION_INSTANCE = 256,
@@ -47,6 +50,14 @@ enum option_id {
 	OPTION_INDEX_MEMORY,
 	OPTION_VERIFY_READS,
 	OPTION_RESERVE,
+	OPTION_TARGET,
+	OPTION_TARGET_TIME,
+	OPTION_TARGET_LSN,
+	OPTION_TARGET_XID,
+	OPTION_TARGET_NAME,
+	OPTION_TARGET_ACTION,
+	OPTION_TARGET_TIMELINE,
+	OPTION_TARGET_INCLUSIVE,
 	OPTION_FORMAT,
 	OPTION_HELP,
 	OPTION_VERSION,
@@ -66,6 +77,14 @@ static const struct option long_options[] = {
 	{"index-memory", required_argument, NULL, OPTION_INDEX_MEMORY},
 	{"verify-reads", required_argument, NULL, OPTION_VERIFY_READS},
 	{"reserve", required_argument, NULL, OPTION_RESERVE},
+	{"target", required_argument, NULL, OPTION_TARGET},
+	{"target-time", required_argument, NULL, OPTION_TARGET_TIME},
+	{"target-lsn", required_argument, NULL, OPTION_TARGET_LSN},
+	{"target-xid", required_argument, NULL, OPTION_TARGET_XID},
+	{"target-name", required_argument, NULL, OPTION_TARGET_NAME},
+	{"target-action", required_argument, NULL, OPTION_TARGET_ACTION},
+	{"target-timeline", required_argument, NULL, OPTION_TARGET_TIMELINE},
+	{"target-inclusive", required_argument, NULL, OPTION_TARGET_INCLUSIVE},
 	{"format", required_argument, NULL, OPTION_FORMAT},
 	{"help", no_argument, NULL, OPTION_HELP},
 	{"version", no_argument, NULL, OPTION_VERSION},
@@ -107,7 +126,18 @@ static bool set_flag(struct mount_request *r, enum option_id id)
 	return flag != NULL;
 }
 
-static int set_option(struct mount_request *r, enum option_id id, const char *value)
+static const char *name_of(int id)
+{
+	for (const struct option *o = long_options; o->name != NULL; o++) {
+		if (o->val == id)
+			return o->name;
+	}
+	return "?";
+}
+
+/* e: a message of its own, where there is one. */
+static int set_option(struct mount_request *r, enum option_id id, const char *value,
+		      struct errmsg *e)
 {
 	enum cmd_format format;
 	bool on;
@@ -149,6 +179,7 @@ static int set_option(struct mount_request *r, enum option_id id, const char *va
 		r->json = rc == 0 && format == CMD_FORMAT_JSON;
 		break;
 	default:
+		rc = target_option(&r->target, name_of((int)id), value, e);
 		break;
 	}
 	return rc;
@@ -220,6 +251,7 @@ static int set_mount_option(struct mount_request *r, char *text)
 	char *equals = strchr(text, '=');
 	size_t len = equals != NULL ? (size_t)(equals - text) : strlen(text);
 	const struct option *o = find_long(text, len);
+	struct errmsg e = {0};
 
 	if (strcmp(text, "ro") == 0) {
 		r->read_only = true;
@@ -231,8 +263,11 @@ static int set_mount_option(struct mount_request *r, char *text)
 	}
 	/* `owner` alone is mount(8)'s, owner=USER is ours. */
 	if (o != NULL && (o->has_arg == required_argument) == (equals != NULL)) {
-		if (set_option(r, (enum option_id)o->val, equals != NULL ? equals + 1 : NULL) == 0)
+		if (set_option(r, (enum option_id)o->val, equals != NULL ? equals + 1 : NULL, &e) ==
+		    0)
 			return 0;
+		if (e.text[0] != 0)
+			return cmd_usage("mount", "%s", e.text);
 		return cmd_usage("mount", "bad value: -o %s", text);
 	}
 	if (is_generic(text))
@@ -256,15 +291,6 @@ static int set_mount_options(struct mount_request *r, char *list)
 
 /* ---- all of it ---- */
 
-static const char *name_of(int id)
-{
-	for (const struct option *o = long_options; o->name != NULL; o++) {
-		if (o->val == id)
-			return o->name;
-	}
-	return "?";
-}
-
 static int parse_options(int argc, char **argv, struct mount_request *r)
 {
 	int id;
@@ -272,6 +298,7 @@ static int parse_options(int argc, char **argv, struct mount_request *r)
 	opterr = 0;
 	optind = 1;
 	while ((id = getopt_long(argc, argv, ":o:", long_options, NULL)) != -1) {
+		struct errmsg e = {0};
 		int rc = 0;
 
 		if (id == OPTION_HELP)
@@ -284,8 +311,10 @@ static int parse_options(int argc, char **argv, struct mount_request *r)
 			return cmd_usage("mount", "unknown option: %s", argv[optind - 1]);
 		if (id == 'o')
 			rc = set_mount_options(r, optarg);
-		else if (set_option(r, (enum option_id)id, optarg) != 0)
-			rc = cmd_usage("mount", "bad value for --%s: '%s'", name_of(id), optarg);
+		else if (set_option(r, (enum option_id)id, optarg, &e) != 0)
+			rc = e.text[0] != 0 ? cmd_usage("mount", "%s", e.text)
+					    : cmd_usage("mount", "bad value for --%s: '%s'",
+							name_of(id), optarg);
 		if (rc != 0)
 			return rc;
 	}
@@ -294,10 +323,17 @@ static int parse_options(int argc, char **argv, struct mount_request *r)
 
 int options_parse_mount(int argc, char **argv, struct mount_request *ret)
 {
+	struct errmsg e = {0};
 	int rc = parse_options(argc, argv, ret);
 
 	if (rc >= 0)
 		return rc;
+	rc = target_check(&ret->target, &e);
+	if (rc < 0)
+		return cmd_usage("mount", "%s", errmsg_text(&e, rc));
+	if (ret->read_only && ret->target.kind != TARGET_NONE)
+		return cmd_usage("mount",
+				 "--read-only shows the backup itself: it takes no target");
 	if (argc - optind != 2)
 		return cmd_usage("mount", argc - optind < 2 ? "STORE and MOUNTPOINT are needed"
 							    : "too many arguments");

@@ -173,14 +173,14 @@ static int environment_make(const struct owner *owner, const char *const *extra,
 
 /* In the child: descriptors 0, 1 and 2 are in place afterwards and nothing else is open. */
 static void __attribute__((noreturn))
-run_child(const struct owner *owner, const char *const *argv, char **envp, int in, int out)
+run_child(const struct owner *owner, const char *const *argv, char **envp, int in, int out, int err)
 {
 	sigset_t none;
 	int rc;
 
 	rc = owner_become(owner);
 	if (rc == 0 && (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 ||
-			dup2(out, STDERR_FILENO) < 0))
+			dup2(err, STDERR_FILENO) < 0))
 		rc = -errno;
 	if (rc == 0) {
 		(void)close_range(3, ~0u, 0);
@@ -312,7 +312,7 @@ static int begin(const struct owner *owner, const char *const *argv, char **envp
 	if (pid < 0)
 		return -errno;
 	if (pid == 0)
-		run_child(owner, argv, envp, in, out.write_end);
+		run_child(owner, argv, envp, in, out.write_end, out.write_end);
 	ret->pid = pid;
 	ret->output = TAKE_FD(out.read_end);
 	return 0;
@@ -377,32 +377,40 @@ static int open_log(const struct owner *owner, const char *log, struct errmsg *e
 	return fd;
 }
 
-int process_start(const struct owner *owner, const char *const *argv, const char *log,
-		  struct errmsg *e, pid_t *ret)
+/* In a session of its own: a terminal's Ctrl-C is for us, not for the program. */
+static int start_apart(const struct owner *owner, const char *const *argv, int out, int err,
+		       struct errmsg *e, pid_t *ret)
 {
 	_cleanup_(environment_clear) struct environment environment = {0};
-	_cleanup_close_ int out = -1;
-	_cleanup_close_ int in = -1;
+	_cleanup_close_ int in = input_file(NULL);
 	pid_t pid;
-	int rc;
+	int rc = in < 0 ? in : environment_make(owner, NULL, &environment);
 
-	out = open_log(owner, log, e);
-	if (out < 0)
-		return out;
-	in = input_file(NULL);
-	rc = in < 0 ? in : environment_make(owner, NULL, &environment);
 	if (rc < 0)
 		return errmsg_set(e, rc, "cannot run %s: %s", argv[0], strerror(-rc));
 	pid = fork();
 	if (pid < 0)
 		return errmsg_set(e, -errno, "cannot start a process: %s", strerror(errno));
 	if (pid == 0) {
-		/* A terminal's Ctrl-C is for us, not for the server. */
 		(void)setsid();
-		run_child(owner, argv, environment.items, in, out);
+		run_child(owner, argv, environment.items, in, out, err);
 	}
 	*ret = pid;
 	return 0;
+}
+
+int process_start(const struct owner *owner, const char *const *argv, const char *log,
+		  struct errmsg *e, pid_t *ret)
+{
+	_cleanup_close_ int out = open_log(owner, log, e);
+
+	return out < 0 ? out : start_apart(owner, argv, out, out, e, ret);
+}
+
+int process_pour(const struct owner *owner, const char *const *argv, int out, struct errmsg *e,
+		 pid_t *ret)
+{
+	return start_apart(owner, argv, out, STDERR_FILENO, e, ret);
 }
 
 /* Fields 3 (state) and 22 (start time) of /proc/<pid>/stat; the name in field 2 may hold anything,

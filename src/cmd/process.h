@@ -60,6 +60,11 @@ int process_run(const struct owner *owner, const char *const *argv, const char *
 int process_start(const struct owner *owner, const char *const *argv, const char *log,
 		  struct errmsg *e, pid_t *ret);
 
+/* The same, its standard output written to the descriptor out, its messages to our standard error.
+ */
+int process_pour(const struct owner *owner, const char *const *argv, int out, struct errmsg *e,
+		 pid_t *ret);
+
 /* False if there is no such process or it is a zombie. */
 bool process_is_alive(pid_t pid);
 /* Start time in clock ticks since boot, 0 if there is none: with the pid it names a process for

@@ -78,7 +78,7 @@ void registry_list_free(struct clone_list *list);
 
 /*
  * Sends one line to the clone's control socket and returns the answer (malloc'ed). Commands:
- * "status", "reset", "sync". -ECONNREFUSED: nobody answers.
+ * "status", "reset", "sync", "changes". -ECONNREFUSED: nobody answers.
  */
 int registry_ask(const struct clone *clone, const char *command, struct errmsg *e, char **ret);
 

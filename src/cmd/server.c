@@ -149,18 +149,20 @@ static pid_t pid_in_file(const char *data_dir)
 	return pid_file_line(data_dir, 1, text, sizeof(text)) ? (pid_t)atol(text) : 0;
 }
 
+bool server_state(const char *data_dir, pid_t pid, char *ret, size_t size)
+{
+	return pid_in_file(data_dir) == pid && pid_file_line(data_dir, STATUS_LINE, ret, size);
+}
+
 static bool is_ready(const char *data_dir, pid_t pid)
 {
 	char text[32];
 
-	return pid_in_file(data_dir) == pid &&
-	       pid_file_line(data_dir, STATUS_LINE, text, sizeof(text)) &&
+	return server_state(data_dir, pid, text, sizeof(text)) &&
 	       (strcmp(text, "ready") == 0 || strcmp(text, "standby") == 0);
 }
 
-/* What its startup process writes as its title, such as "startup recovering
- * 000000010000000000000004". */
-static char *startup_title(pid_t pid)
+char *server_startup_title(pid_t pid, pid_t *ret_startup)
 {
 	_cleanup_free_ char *children = NULL;
 	char path[64], *title = NULL;
@@ -175,6 +177,7 @@ static char *startup_title(pid_t pid)
 		if (next == p)
 			break;
 		(void)snprintf(path, sizeof(path), "/proc/%ld/cmdline", child);
+		*ret_startup = (pid_t)child;
 		if (sys_read_file(AT_FDCWD, path, 4096, &title, &len) < 0 ||
 		    strstr(title, "startup") == NULL) {
 			free(title);
@@ -186,7 +189,8 @@ static char *startup_title(pid_t pid)
 
 static void tell_progress(pid_t pid, uint64_t since, void (*tell)(const char *text))
 {
-	_cleanup_free_ char *title = startup_title(pid);
+	pid_t startup;
+	_cleanup_free_ char *title = server_startup_title(pid, &startup);
 	const char *does = title == NULL ? NULL : strstr(title, "startup");
 	char text[256];
 
@@ -197,13 +201,23 @@ static void tell_progress(pid_t pid, uint64_t since, void (*tell)(const char *te
 }
 
 /* Also takes the status of a child of ours, which would stay a zombie. */
+bool server_has_ended(pid_t pid, int *ret_status)
+{
+	int status;
+
+	*ret_status = -1;
+	if (waitpid(pid, &status, WNOHANG) == pid) {
+		*ret_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+		return true;
+	}
+	return !process_is_alive(pid);
+}
+
 static bool has_ended(pid_t pid)
 {
 	int status;
 
-	if (waitpid(pid, &status, WNOHANG) == pid)
-		return true;
-	return !process_is_alive(pid);
+	return server_has_ended(pid, &status);
 }
 
 int server_wait(const char *data_dir, pid_t pid, void (*tell)(const char *text),

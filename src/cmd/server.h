@@ -68,6 +68,15 @@ int server_start(const struct pgbin *bin, const struct owner *owner,
 int server_wait(const char *data_dir, pid_t pid, void (*tell)(const char *text),
 		const volatile bool *stop);
 
+/* What the server says of its state in postmaster.pid ("starting", "standby", "ready", ...); false:
+ * nothing yet. */
+bool server_state(const char *data_dir, pid_t pid, char *ret, size_t size);
+/* The title of its startup process, such as "postgres: startup recovering 000000010000000000000004"
+ * (malloc'ed), and that process. NULL: there is none. */
+char *server_startup_title(pid_t pid, pid_t *ret_startup);
+/* It is gone; its exit status, -1 if it was not our child, 128 + n if signal n ended it. */
+bool server_has_ended(pid_t pid, int *ret_status);
+
 enum server_stop { SERVER_STOP_FAST, SERVER_STOP_IMMEDIATE };
 /*
  * Stops it and waits until the process is gone. An immediate stop that has no effect becomes a kill

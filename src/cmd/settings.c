@@ -164,6 +164,29 @@ static int inside_only(const struct decision *d, const struct rule *rule, const 
 	return copy(pgconf_name_equal(rule->name, "log_directory") ? "log" : "pg_stat_tmp", ret);
 }
 
+static int look_in_recovery(const struct decision *d, const struct rule *rule, const char *was,
+			    char **ret)
+{
+	return d->input->needs_queries && was != NULL && pgconf_bool(was) == 0 ? copy("on", ret)
+									       : 0;
+}
+
+/* Servers take an empty target after one that is set for a second one. */
+static bool is_other_target(const struct settings_input *input, const char *name)
+{
+	return input->recovery_count > 0 && strncmp(name, "recovery_target", 15) == 0;
+}
+
+/* The clone's own recovery has the settings that are otherwise turned off. */
+static const char *own_recovery(const struct settings_input *input, const char *name)
+{
+	for (unsigned i = 0; i < input->recovery_count; i++) {
+		if (strcmp(input->recovery[i].name, name) == 0)
+			return input->recovery[i].value;
+	}
+	return NULL;
+}
+
 /* ---- libraries ---- */
 
 /* Adds the setting itself: its reason is in the list. */
@@ -248,6 +271,9 @@ static const struct rule rules[] = {
 	{"recovery_target_xid", RULE_ALWAYS, 12, 0, "", R_RECOVERY, NULL},
 	{"recovery_target_timeline", RULE_ALWAYS, 12, 0, "latest", R_RECOVERY, NULL},
 	{"recovery_target_action", RULE_ALWAYS, 12, 0, "pause", R_RECOVERY, NULL},
+	{"recovery_target_inclusive", RULE_ALWAYS, 12, 0, "on", R_RECOVERY, NULL},
+	{"hot_standby", RULE_IF_SET, 0, 0, NULL, "recovery is to pause where it can be looked at",
+	 look_in_recovery},
 	{"promote_trigger_file", RULE_ALWAYS, 12, 15, "", R_RECOVERY, NULL},
 	{"primary_conninfo", RULE_ALWAYS, 12, 0, "", R_PRIMARY, NULL},
 	{"primary_slot_name", RULE_ALWAYS, 12, 0, "", R_PRIMARY, NULL},
@@ -370,11 +396,13 @@ static int apply(const struct decision *d, const struct rule *rule)
 {
 	const char *was = pgconf_get(d->input->conf, rule->name);
 	_cleanup_free_ char *made = NULL;
-	const char *value = rule->value;
+	const char *own = own_recovery(d->input, rule->name);
+	const char *value = own != NULL ? own : rule->value;
 	int rc;
 
 	if ((rule->since != 0 && d->input->major < rule->since) ||
-	    (rule->until != 0 && d->input->major > rule->until))
+	    (rule->until != 0 && d->input->major > rule->until) ||
+	    (own == NULL && is_other_target(d->input, rule->name)))
 		return 0;
 	if (rule->decide != NULL) {
 		rc = rule->decide(d, rule, was, &made);
@@ -382,9 +410,12 @@ static int apply(const struct decision *d, const struct rule *rule)
 			return rc;
 		value = made;
 	}
-	rc = settings_add(d->out, rule->name, value, was, rule->reason);
+	rc = settings_add(d->out, rule->name, value, was,
+			  own != NULL ? "the clone's own recovery" : rule->reason);
 	if (rc == 0 && rule->kind == RULE_ALWAYS)
-		find(d->out, rule->name)->changed = was != NULL && !same_value(was, value);
+		find(d->out, rule->name)->changed =
+			was != NULL && !same_value(was, value) &&
+			!(d->input->recovered && strcmp(rule->reason, R_RECOVERY) == 0);
 	return rc;
 }
 

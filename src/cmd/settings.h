@@ -16,6 +16,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct setting_pair {
+	const char *name, *value;
+};
+
 /* What the rules look at. Strings stay the caller's. */
 struct settings_input {
 	unsigned major;
@@ -27,6 +31,10 @@ struct settings_input {
 	const char *config_file;	   /* NULL: postgresql.conf of the backup */
 	const char *listen;		   /* NULL: no TCP */
 	unsigned port;
+	const struct setting_pair *recovery; /* instead of what turns recovery settings off; NULL: none */
+	unsigned recovery_count;
+	bool recovered; /* earlier: what the files still say of it is the clone's own, and not told */
+	bool needs_queries; /* in recovery, too */
 	uint64_t memory; /* bytes the machine (or our part of it) has; 0: unknown */
 	bool keep_preload;
 };

@@ -34,6 +34,10 @@ static const char help[] =
 	"  --format F            text or json\n"
 	"  --help, --version\n"
 	"\n"
+	"Recovery from the store's WAL archive (a backup that has its WAL elsewhere is recovered "
+	"to "
+	"its own\n"
+	"state if no target is given):\n" TARGET_HELP "\n"
 	"Stop it with `pgoverlay down`.\n";
 
 /* ---- command line ---- */
@@ -55,6 +59,7 @@ enum option_value {
 	OPT_FORCE,
 	OPT_EXTERNAL,
 	OPT_RESERVE,
+	OPT_TARGET, /* any of them */
 	OPT_FORMAT,
 	OPT_HELP,
 	OPT_VERSION,
@@ -77,6 +82,14 @@ static const struct option long_options[] = {
 	{"force", no_argument, NULL, OPT_FORCE},
 	{"external", no_argument, NULL, OPT_EXTERNAL},
 	{"reserve", required_argument, NULL, OPT_RESERVE},
+	{"target", required_argument, NULL, OPT_TARGET},
+	{"target-time", required_argument, NULL, OPT_TARGET},
+	{"target-lsn", required_argument, NULL, OPT_TARGET},
+	{"target-xid", required_argument, NULL, OPT_TARGET},
+	{"target-name", required_argument, NULL, OPT_TARGET},
+	{"target-action", required_argument, NULL, OPT_TARGET},
+	{"target-timeline", required_argument, NULL, OPT_TARGET},
+	{"target-inclusive", required_argument, NULL, OPT_TARGET},
 	{"format", required_argument, NULL, OPT_FORMAT},
 	{"help", no_argument, NULL, OPT_HELP},
 	{"version", no_argument, NULL, OPT_VERSION},
@@ -191,22 +204,37 @@ static int take_option(struct up_options *o, int option, const char *value)
 	}
 }
 
+static int take_target(struct up_options *o, const char *name, const char *value)
+{
+	struct errmsg e = {0};
+	int rc = target_option(&o->mount.target, name, value, &e);
+
+	return rc < 0 ? cmd_usage("up", "%s", errmsg_text(&e, rc)) : UP_GO_ON;
+}
+
 int up_options_parse(int argc, char **argv, struct up_options *o)
 {
-	int option, rc;
+	struct errmsg e = {0};
+	int option, rc, number = 0;
 
 	opterr = 0;
-	while ((option = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, ":", long_options, &number)) != -1) {
 		if (option == ':')
 			return cmd_usage("up", "%s needs a value", argv[optind - 1]);
 		if (option == '?')
 			return cmd_usage("up", "there is no option %s", argv[optind - 1]);
-		rc = take_option(o, option, optarg);
+		rc = option == OPT_TARGET ? take_target(o, long_options[number].name, optarg)
+					  : take_option(o, option, optarg);
 		if (rc != UP_GO_ON)
 			return rc;
 	}
 	if (optind != argc - 1)
 		return cmd_usage("up", optind == argc ? "which STORE?" : "one STORE only");
 	o->mount.store = argv[optind];
+	rc = target_check(&o->mount.target, &e);
+	if (rc < 0)
+		return cmd_usage("up", "%s", errmsg_text(&e, rc));
+	if (o->mount.target.kind == TARGET_NONE)
+		o->mount.target.kind = TARGET_AUTO;
 	return UP_GO_ON;
 }

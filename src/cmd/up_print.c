@@ -67,18 +67,37 @@ static void print_collations(const struct collation_list *list)
 		(void)printf("\nNote: %s\n", list->note);
 }
 
+static const char *const ends[] = {[RECOVERY_OPEN] = "promoted",
+				   [RECOVERY_PAUSED] = "paused",
+				   [RECOVERY_SHUT_DOWN] = "shut down"};
+
+static void print_recovery(const struct up_report *r)
+{
+	const struct recovery *to = r->recovery;
+
+	(void)printf("  recovered  to %s%s%s on timeline %u, %s\n", target_kind_name(to->kind),
+		     to->value[0] != '\0' ? " " : "", to->value, to->timeline, ends[r->end]);
+	if (r->end == RECOVERY_PAUSED)
+		(void)printf("             read-only until: select pg_wal_replay_resume()\n");
+	if (r->end == RECOVERY_SHUT_DOWN)
+		(void)printf("             the clone is mounted and no server runs; remove "
+			     "recovery.signal to start one\n");
+}
+
 void up_print_text(const struct up_report *r)
 {
 	const struct mount_result *m = r->mount;
 
-	(void)printf("PostgreSQL %s runs on backup %s of instance %s", r->bin->version, m->backup,
-		     m->instance);
+	(void)printf("PostgreSQL %s %s on backup %s of instance %s", r->bin->version,
+		     r->end == RECOVERY_SHUT_DOWN ? "ran" : "runs", m->backup, m->instance);
 	for (unsigned i = 0; i < m->chain_count; i++)
 		(void)printf("%s%s", i == 0 ? " (chain: " : ", ", m->chain[i]);
 	(void)printf("%s\n\n", m->chain_count > 0 ? ")" : "");
 	(void)printf("  connect    psql -h %s -p %u -U %s -d postgres\n", r->facts->host,
 		     r->facts->port, r->facts->user);
 	(void)printf("  data       %s\n", m->mountpoint);
+	if (r->recovery != NULL)
+		print_recovery(r);
 	(void)printf("  diff       %s%s\n", m->diff,
 		     m->temporary ? " (temporary: gone after `pgoverlay down`)" : "");
 	(void)printf("  log        %s\n", r->facts->log);
@@ -156,6 +175,20 @@ static void add_collations(cJSON *root, const struct collation_list *list)
 	}
 }
 
+static void add_recovery(cJSON *root, const struct up_report *r)
+{
+	cJSON *item = r->recovery != NULL ? cJSON_AddObjectToObject(root, "recovery")
+					  : cJSON_AddNullToObject(root, "recovery");
+
+	if (r->recovery == NULL)
+		return;
+	add_text(item, "target", target_kind_name(r->recovery->kind));
+	add_text(item, "value", r->recovery->value[0] != '\0' ? r->recovery->value : NULL);
+	add_text(item, "action", target_action_name(r->recovery->action));
+	(void)cJSON_AddNumberToObject(item, "timeline", r->recovery->timeline);
+	add_text(item, "state", ends[r->end]);
+}
+
 int up_print_json(const struct up_report *r)
 {
 	const struct mount_result *m = r->mount;
@@ -177,6 +210,7 @@ int up_print_json(const struct up_report *r)
 	add_text(root, "version", r->bin->version);
 	add_text(root, "log", r->facts->log);
 	add_text(root, "wal_dir", m->wal_dir);
+	add_recovery(root, r);
 	add_changed(root, r->settings);
 	add_notes(root, r->notes, r->collations->note);
 	add_collations(root, r->collations);

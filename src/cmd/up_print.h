@@ -7,7 +7,9 @@
 #include "cmd/collation.h"
 #include "cmd/mount.h"
 #include "cmd/pgbin.h"
+#include "cmd/recovery.h"
 #include "cmd/server.h"
+#include "cmd/server_recovery.h"
 #include "cmd/settings.h"
 
 struct up_report {
@@ -16,6 +18,8 @@ struct up_report {
 	const struct server_facts *facts;
 	const struct settings *settings;
 	const struct collation_list *collations;
+	const struct recovery *recovery; /* NULL: it had none at this start */
+	enum recovery_end end;
 	const char *notes; /* lines, each ending in \n */
 };
 

@@ -6,16 +6,16 @@
 
 #include "base/sys.h"
 #include "base/util.h"
+#include "cmd/offline.h"
 #include "cmd/remove.h"
 
 #include <errno.h>
 #include <fcntl.h>
 
-#define RECORD	     "wal-dir"
-#define PATH_BYTES   4096
-#define CHUNK	     (1u << 20)
-#define BUFFER_BYTES (16u << 20)
-#define DEPTH_MAX    4
+#define RECORD	   "wal-dir"
+#define PATH_BYTES 4096
+#define CHUNK	   (1u << 20)
+#define DEPTH_MAX  4
 
 /* ---- where it is ---- */
 
@@ -191,26 +191,14 @@ static int fill_with(struct copy *c, const char *dir, bool own, struct errmsg *e
 
 int wal_fill(struct overlay *ov, const char *dir, bool own, struct errmsg *e)
 {
-	const struct io_engine_options options = {.kind = IO_KIND_SYNC};
-	struct diff *diff = overlay_diff(ov);
 	struct copy copy = {.ov = ov};
-	struct vfd_cache *vfds = NULL;
-	struct bufpool *buffers = NULL;
-	int rc = io_engine_new(&options, e, &copy.io);
+	struct offline offline;
+	int rc = offline_start(ov, e, &offline);
 
-	if (rc == 0)
-		rc = vfd_cache_new(copy.io, 0, &vfds);
-	if (rc == 0)
-		rc = bufpool_new(BUFFER_BYTES, &buffers);
-	if (rc == 0)
-		rc = overlay_start(ov, copy.io, vfds, buffers);
+	copy.io = offline.io;
 	if (rc == 0)
 		rc = fill_with(&copy, dir, own, e);
-	overlay_free(ov);
-	diff_close(diff);
-	bufpool_free(buffers);
-	vfd_cache_free(vfds);
-	io_engine_free(copy.io);
+	offline_end(&offline);
 	if (rc != 0)
 		return errmsg_set(e, rc, "cannot copy WAL to '%s': %s", dir, strerror(-rc));
 	return 0;

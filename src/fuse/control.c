@@ -4,6 +4,7 @@
  *	status   facts and figures
  *	reset    the same, and the figures start again at zero
  *	sync     commits everything now
+ *	changes  what the clone changed (overlay_changes_json)
  *	umount   commits, unmounts unless somebody uses it; answers when the session has ended
  *	stop     as SIGTERM: commits, unmounts lazily; answers when the session has ended
  *
@@ -164,6 +165,8 @@ static void run_command(struct connection *c)
 
 		status_reset(s);
 		answer(c, text);
+	} else if (strcmp(c->line, "changes") == 0) {
+		answer(c, overlay_changes_json(s->ov));
 	} else if (strcmp(c->line, "sync") == 0) {
 		start_sync(c, false);
 	} else if (strcmp(c->line, "umount") == 0) {

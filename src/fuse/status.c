@@ -47,7 +47,7 @@ static void add_requests(cJSON *to, const struct session *s)
 	add(to, "nodes", s->node_count);
 }
 
-static void add_layers(cJSON *to, const struct layer_chain *chain)
+static void add_layers(cJSON *to, const struct layer_chain *chain, const struct overlay *ov)
 {
 	cJSON *layers = cJSON_AddArrayToObject(to, "layers");
 
@@ -55,6 +55,7 @@ static void add_layers(cJSON *to, const struct layer_chain *chain)
 		cJSON *layer = cJSON_CreateObject();
 
 		(void)cJSON_AddStringToObject(layer, "id", chain->layers[i]->id);
+		add(layer, "read_bytes", overlay_layer_bytes(ov, i));
 		(void)cJSON_AddItemToArray(layers, layer);
 	}
 }
@@ -155,7 +156,7 @@ char *status_json(struct session *s)
 
 	if (status == NULL)
 		status = cJSON_CreateObject();
-	add_layers(status, s->parts.chain);
+	add_layers(status, s->parts.chain, s->ov);
 	add_engine(status, s->parts.io);
 	add_requests(status, s);
 	add_overlay(status, s->ov);

@@ -15,6 +15,7 @@
 
 #include "base/err.h"
 #include "codec/codec.h"
+#include "pg/wal.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -157,6 +158,8 @@ struct backup_info {
 	bool stream;        /* WAL inside */
 	uint32_t timeline;
 	uint64_t start_lsn, stop_lsn;
+	int64_t recovery_time;  /* when it was consistent, seconds since 1970, 0 unknown */
+	uint64_t recovery_xid;  /* the next transaction then, 0 unknown */
 };
 
 struct backup_list {
@@ -203,6 +206,37 @@ struct layer_extras {
 	const char *databases;        /* lines {"dbOid":"16385", "datname":"d1"}, "" if not known */
 };
 
+/* ---- the WAL archive of a store ---- */
+
+/* Takes the bytes of a file in order; its first non-zero value ends the reading and is returned. */
+struct wal_sink {
+	int (*write)(void *ctx, const void *data, size_t len);
+	void *ctx;
+};
+
+struct wal_segment {
+	uint32_t timeline;
+	bool partial; /* the end of its timeline, or not whole yet */
+	uint64_t number;
+};
+
+struct wal_history {
+	uint32_t timeline;
+	struct pg_wal_switch *ancestors; /* oldest first; NULL: the file is damaged */
+	size_t count;
+};
+
+struct wal_list {
+	uint32_t segment_size;
+	uint64_t system_identifier;
+	struct wal_segment *segments; /* by timeline, then number; each once */
+	size_t count;
+	struct wal_history *histories; /* by timeline */
+	size_t history_count;
+};
+
+void wal_list_free(struct wal_list *list);
+
 struct store_driver {
 	uint32_t version; /* STORE_DRIVER_VERSION */
 	const char *name; /* "pg_probackup" */
@@ -224,6 +258,18 @@ struct store_driver {
 	void (*close_chain)(struct layer_chain *chain);
 	/* For a restore. The arrays are freed with layer_extras_free. */
 	int (*extras)(struct layer_chain *chain, struct errmsg *e, struct layer_extras *ret);
+
+	/*
+	 * The store's WAL archive; both NULL where it has none. instance NULL: the only one.
+	 *
+	 * wal_read delivers the file PostgreSQL knows by that name, decoded, a segment always whole (a partial one with zeros
+	 * behind it). -ENOENT: the archive is there and has no such file, and that alone; -EINVAL: no name of a WAL file;
+	 * -EUCLEAN, -EBADMSG: damaged, and the sink has had a part of it.
+	 */
+	int (*wal_read)(struct store *store, const char *instance, const char *name, const struct wal_sink *sink,
+			struct errmsg *e);
+	/* What the archive has; of the segments only their names. -ENOTDIR: there is no archive. */
+	int (*wal_list)(struct store *store, const char *instance, struct errmsg *e, struct wal_list *ret);
 };
 
 #define STORE_DRIVER_VERSION 1

@@ -149,3 +149,12 @@ void layer_extras_free(struct layer_extras *extras)
 	free(extras->entries);
 	*extras = (struct layer_extras){0};
 }
+
+void wal_list_free(struct wal_list *list)
+{
+	for (size_t i = 0; i < list->history_count; i++)
+		free(list->histories[i].ancestors);
+	free(list->histories);
+	free(list->segments);
+	*list = (struct wal_list){0};
+}

@@ -89,7 +89,8 @@ int overlay_new(struct layer_chain *chain, struct diff *diff, const struct overl
 	ov->options = *options;
 	ov->control_id = tree_base_id("global/pg_control");
 	ov->base_time = chain->start_time * 1000000000;
-	rc = arena_new(&ov->arena);
+	ov->layer_bytes = calloc(chain->count, sizeof(*ov->layer_bytes));
+	rc = ov->layer_bytes ? arena_new(&ov->arena) : -ENOMEM;
 	if (rc == 0)
 		rc = overlay_build(ov, e);
 	if (rc < 0) {
@@ -116,7 +117,13 @@ void overlay_free(struct overlay *ov)
 	index_free_all(ov);
 	tree_free(ov);
 	arena_free(ov->arena);
+	free(ov->layer_bytes);
 	free(ov);
+}
+
+uint64_t overlay_layer_bytes(const struct overlay *ov, unsigned layer)
+{
+	return ov->layer_bytes[layer];
 }
 
 struct file *overlay_root(struct overlay *ov)

@@ -183,12 +183,24 @@ struct overlay_sync {
 };
 void overlay_sync(struct overlay *ov, struct overlay_sync *op);
 
+/*
+ * What the diff changed, as one JSON object (malloc'ed, NULL: no memory): {"changes":[...]}, by path, each with
+ *	path, type (file, directory, link, other), change:
+ *	  new, removed, modified (content), renamed (from; modified, too, if it has blocks), linked (from: another name of a file
+ *	  of the chain), attributes
+ *	files that are not removed: size, and where the chain has them base_size; kept: bytes of the chain's content that are
+ *	  still below, if that was cut; blocks: [first, count] pairs in the diff; zero: the same, blocks of zeros.
+ */
+char *overlay_changes_json(const struct overlay *ov);
+
 struct overlay_stats {
 	uint64_t files, nameless, index_bytes, index_builds, base_blocks, diff_blocks, zero_blocks,
 		bad_pages, /* reads of one that failed */
 		bad_files; /* the same of files that are damaged as a whole */
 };
 void overlay_get_stats(const struct overlay *ov, struct overlay_stats *ret);
+/* Bytes of stored pages and files read of that layer of the chain so far. */
+uint64_t overlay_layer_bytes(const struct overlay *ov, unsigned layer);
 struct diff *overlay_diff(struct overlay *ov); /* NULL when read-only */
 
 #endif

@@ -85,6 +85,7 @@ struct overlay {
 	struct index *lru_head, *lru_tail;
 	uint64_t index_bytes, index_builds, nameless;
 	uint64_t base_blocks, diff_blocks, zero_blocks;
+	uint64_t *layer_bytes; /* read of each layer, stored bytes */
 	uint64_t bad_pages; /* atomic: decoding threads count too */
 	uint64_t bad_files; /* whole ones: without a usable header map, or plain and damaged */
 	int64_t base_time;  /* nanoseconds: times of the chain's files */

@@ -99,9 +99,20 @@ static void plan_stored(struct fetch *fetch, uint32_t first, uint32_t count)
 		}
 		s->count++;
 		s->len += e.len;
+		fetch->ov->layer_bytes[base->parts[e.part].layer] += e.len;
 		fetch->raw_len += e.len;
 		fetch->decode_count++;
 	}
+}
+
+static void plan_plain(struct fetch *fetch, uint32_t first, uint32_t count)
+{
+	struct base *base = fetch->file->base;
+	uint64_t off = (uint64_t)first * BLCK;
+
+	add_file_bytes(fetch, SEGMENT_PLAIN, first, count, index_vfd(base, 0));
+	fetch->ov->layer_bytes[base->parts[0].layer] +=
+		MIN((uint64_t)count * BLCK, base->size - off);
 }
 
 /* Blocks that the diff leaves to the chain. */
@@ -114,7 +125,7 @@ static void plan_base(struct fetch *fetch, uint32_t first, uint32_t count)
 	if (n > 0 && base->kind == LAYER_INLINE)
 		add(fetch, SEGMENT_INLINE, first, n);
 	else if (n > 0 && base->kind == LAYER_PLAIN)
-		add_file_bytes(fetch, SEGMENT_PLAIN, first, n, index_vfd(base, 0));
+		plan_plain(fetch, first, n);
 	else if (n > 0)
 		plan_stored(fetch, first, n);
 	/* bulk.c plans on many threads */

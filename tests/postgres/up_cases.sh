@@ -197,7 +197,10 @@ foreign_pid() {
 cannot_start() {
 	fresh archive
 	sed -i 's/^stream = true/stream = false/' "$changed/backups/main/$id/backup.control"
-	refused "an ARCHIVE backup" 1 "without --stream" "$changed" --backup "$id" --diff "$where/none"
+	rm -rf "$changed/wal/main"
+	refused "an ARCHIVE backup without the archive" 1 "the store has no WAL archive" "$changed" --backup "$id" --diff "$where/none"
+	mkdir -p "$changed/wal/main" && chown "$PG_USER:" "$changed/wal/main"
+	refused "an ARCHIVE backup and an empty archive" 1 "the archive lacks" "$changed" --backup "$id" --diff "$where/none"
 	[ ! -e "$where/none" ] || not_ok "an ARCHIVE backup leaves no diff"
 
 	fresh version

@@ -281,6 +281,41 @@ static int set(const char *assignment)
 	return rc;
 }
 
+/* The clone's own recovery: its settings instead of none, and no second target beside it. */
+START_TEST(own_recovery)
+{
+	static const struct setting_pair own[] = {{"restore_command", "get %f"},
+						  {"recovery_target_xid", "781"},
+						  {"recovery_target_action", "pause"}};
+	const struct setting *s;
+
+	input.recovery = own;
+	input.recovery_count = 3;
+	input.needs_queries = true;
+	decide("restore_command = 'get %f'\nhot_standby = off\n");
+	s = settings_find(&settings, "restore_command");
+	ck_assert_str_eq(s->value, "get %f");
+	ck_assert(!s->changed);
+	ck_assert_str_eq(settings_find(&settings, "recovery_target_xid")->value, "781");
+	ck_assert_str_eq(settings_find(&settings, "recovery_target_action")->value, "pause");
+	ck_assert_ptr_null(settings_find(&settings, "recovery_target_name"));
+	ck_assert_ptr_null(settings_find(&settings, "recovery_target"));
+	ck_assert_str_eq(settings_find(&settings, "hot_standby")->value, "on");
+	ck_assert_str_eq(settings_find(&settings, "primary_conninfo")->value, "");
+	/* When it is over, they are turned off, and nobody need be told. */
+	settings_free(&settings);
+	input.recovery_count = 0;
+	input.needs_queries = false;
+	input.recovered = true;
+	decide("restore_command = 'get %f'\nrecovery_target_xid = '781'\nprimary_conninfo = 'x'\n");
+	s = settings_find(&settings, "recovery_target_xid");
+	ck_assert_str_eq(s->value, "");
+	ck_assert(!s->changed);
+	ck_assert(!settings_find(&settings, "restore_command")->changed);
+	ck_assert(settings_find(&settings, "primary_conninfo")->changed);
+}
+END_TEST
+
 START_TEST(overrides)
 {
 	decide("archive_mode = on\nwork_mem = 1MB\n");
@@ -330,6 +365,7 @@ int main(void)
 	tcase_add_test(t, library_search);
 	tcase_add_test(t, timescale);
 	tcase_add_test(t, schedulers);
+	tcase_add_test(t, own_recovery);
 	tcase_add_test(t, overrides);
 	tcase_add_test(t, own_files);
 	suite_add_tcase(suite, t);

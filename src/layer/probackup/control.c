@@ -288,6 +288,17 @@ static int take_start_time(struct parse *p, const char *value)
 	return 0;
 }
 
+static int take_recovery_time(struct parse *p, const char *value)
+{
+	p->control.recovery_time = parse_time(value);
+	return 0;
+}
+
+static int take_recovery_xid(struct parse *p, const char *value)
+{
+	return probackup_parse_decimal(value, strlen(value), UINT64_MAX, &p->control.recovery_xid);
+}
+
 static int take_bytes(const char *value, int64_t *ret)
 {
 	uint64_t v = 0;
@@ -353,6 +364,8 @@ static const struct {
 	{"start-lsn", take_start_lsn},
 	{"stop-lsn", take_stop_lsn},
 	{"start-time", take_start_time},
+	{"recovery-xid", take_recovery_xid},
+	{"recovery-time", take_recovery_time},
 	{"data-bytes", take_data_bytes},
 	{"wal-bytes", take_wal_bytes},
 	{"parent-backup-id", take_parent},
@@ -364,8 +377,6 @@ static const struct {
 	{"merge-time", NULL},
 	{"merge-dest-id", NULL},
 	{"end-time", NULL},
-	{"recovery-xid", NULL},
-	{"recovery-time", NULL},
 	{"expire-time", NULL},
 	{"uncompressed-bytes", NULL},
 	{"pgdata-bytes", NULL},

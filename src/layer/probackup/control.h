@@ -54,6 +54,8 @@ struct probackup_control {
 	uint32_t timeline;
 	uint64_t start_lsn, stop_lsn;
 	int64_t start_time;		   /* seconds since 1970, 0 unknown */
+	int64_t recovery_time;		   /* the same, of the consistent state */
+	uint64_t recovery_xid;		   /* the next transaction then; 0: not given */
 	int64_t data_bytes, wal_bytes;	   /* -1: not given */
 	char parent[PROBACKUP_ID_MAX + 1]; /* "" if none */
 	char external_dirs[1024];	   /* a colon between them; cut off if longer */

@@ -6,6 +6,7 @@
 #include "base/util.h"
 #include "layer/drivers.h"
 #include "layer/probackup/probackup.h"
+#include "layer/probackup/wal.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -101,8 +102,7 @@ static int open_instance(const struct store *store, const char *name, struct err
 	return fd;
 }
 
-/* The one to take if none was named: malloc'ed. */
-static int only_instance(const struct store *store, struct errmsg *e, char **ret)
+int probackup_only_instance(const struct store *store, struct errmsg *e, char **ret)
 {
 	struct instances in = {0};
 	int rc = find_instances(store, &in, e);
@@ -173,6 +173,8 @@ static void describe(struct listing *l, const struct catalog *catalog,
 		ret->timeline = control->timeline;
 		ret->start_lsn = control->start_lsn;
 		ret->stop_lsn = control->stop_lsn;
+		ret->recovery_time = control->recovery_time;
+		ret->recovery_xid = control->recovery_xid;
 	}
 	rc = catalog_resolve(catalog, item, false, &chain, &why);
 	ret->mountable = rc == 0;
@@ -308,7 +310,7 @@ static int probackup_open_chain(struct store *store, const char *instance, const
 	if (instance != NULL)
 		name = strdup(instance);
 	else
-		rc = only_instance(store, e, &name);
+		rc = probackup_only_instance(store, e, &name);
 	if (rc < 0)
 		return rc;
 	if (name == NULL)
@@ -397,4 +399,6 @@ const struct store_driver probackup_driver = {
 	.open_chain = probackup_open_chain,
 	.close_chain = probackup_close_chain,
 	.extras = probackup_extras,
+	.wal_read = probackup_wal_read,
+	.wal_list = probackup_wal_list,
 };
