@@ -180,6 +180,7 @@ static int open_chain(struct daemon *d, struct errmsg *e)
 	const char *backup;
 	int rc = 0;
 
+	d->store->options = (struct store_options){.force = r->force, .external = r->external};
 	if (chosen)
 		rc = target_choose(d->store, r->instance, r->backup, &r->target, e, &choice);
 	else if (d->plan->diff != NULL && !is_new)
@@ -199,9 +200,6 @@ static int open_layers(struct daemon *d, struct errmsg *e)
 {
 	int rc = store_open(d->plan->store, e, &d->store);
 
-	if (rc == 0)
-		d->store->options = (struct store_options){.force = d->plan->request->force,
-							   .external = d->plan->request->external};
 	if (rc == 0)
 		rc = open_chain(d, e);
 	if (rc == 0 && d->plan->diff != NULL)
