@@ -49,7 +49,7 @@ static bool settle_failed(struct player *p, unsigned file, struct file *handle, 
 {
 	struct book_file *f = &p->book->files[file];
 	const struct book_file *c = &p->candidate;
-	uint64_t size;
+	uint64_t size = 0;
 
 	if (!player_read_live(p, handle, &size))
 		return false;
