@@ -9,8 +9,8 @@ set -u
 # shellcheck source-path=SCRIPTDIR source=../tools/lib.sh
 . "$(dirname "$0")/../tools/lib.sh"
 
-files=${FEW_FDS_FILES:-600}
-goal=${FEW_FDS_REPLACED:-4000}
+files=${FEW_FDS_FILES:-250}
+goal=${FEW_FDS_REPLACED:-2000}
 seed=${TEST_SEED:-$RANDOM}
 limit=256
 clients=4
@@ -31,13 +31,9 @@ own_dir "$disk"
 install -d "$tools"
 cp "$TEST_BUILD"/tests/tools/{hold_files,fd_sampler,powercut} "$tools/"
 
-figure() { # KEY...: of status
-	pgo status "$mnt" --format json | python3 -c '
-import json, sys
-d = json.load(sys.stdin)
-for key in sys.argv[1:]:
-    d = d[key]
-print(d)' "$@"
+figure() { # NAME [TYPE]: of status
+	pgo status "$mnt" --format prometheus |
+		awk -v name="pgoverlay_$1{" -v type="${2:+type=\"$2\"\}}" 'index($1, name) == 1 && index($0, type) { print $NF }'
 }
 mount_with() { # LIMIT [OPTION...]
 	local n=$1
@@ -66,11 +62,18 @@ must mount_with $limit
 pid=$(serving_pid "$mnt")
 equal "the daemon's limit is $limit" "$(awk '/Max open files/ { print $4 }' "/proc/$pid/limits")" $limit
 echo "# seed $seed, $clients clients with $files files, $(figure fd_cache slots) slots"
-"$tools/fd_sampler" "$pid" 10 >"$TEST_WORK/few/samples" &
+first=() # before everybody else, or it is late whenever the machine is busy
+for try in "chrt -r 1" "nice -n -10"; do
+	if $try true 2>/dev/null; then
+		read -ra first <<<"$try"
+		break
+	fi
+done
+"${first[@]}" "$tools/fd_sampler" "$pid" 10 >"$TEST_WORK/few/samples" &
 sampler=$!
 n=0
 bad=0
-while [ $bad = 0 ] && { [ $n = 0 ] || [ "$(figure fd_cache close_by_replace count)" -lt "$goal" ]; }; do
+while [ $bad = 0 ] && { [ $n = 0 ] || [ "$(figure fd_cache_count close_by_replace)" -lt "$goal" ]; }; do
 	round $n || bad=1
 	n=$((n + 1))
 done
@@ -78,8 +81,8 @@ kill -TERM $sampler
 wait $sampler
 samples=$(cat "$TEST_WORK/few/samples")
 max=$(awk '{ print $4 }' <<<"$samples")
-replaced=$(figure fd_cache close_by_replace count)
-echo "# rounds $n, $samples, closed by replace $replaced, opened again $(figure fd_cache open_after_replace count)," \
+replaced=$(figure fd_cache_count close_by_replace)
+echo "# rounds $n, $samples, closed by replace $replaced, opened again $(figure fd_cache_count open_after_replace)," \
 	"open failed for want of one $(figure fd_cache no_descriptor)"
 if [ $bad = 0 ]; then ok "right content"; else not_ok "right content" "see above; seed $seed"; fi
 if [ "${max:-999}" -le $limit ] && [ "$max" -gt $((limit / 2)) ]; then ok "never more than $limit descriptors"; else not_ok "never more than $limit descriptors" "$samples"; fi
@@ -112,11 +115,11 @@ with open(name, "r+b" if name.endswith("/old") and os.path.exists(name) else "wb
         f.write((word + " %d " % i).encode().ljust(8192, word[:1].encode()))' "$mnt/$1" "$2" "$3"
 }
 sum() { timeout 60 md5sum <"$1" | cut -d' ' -f1; }
-forget_all() { # until the kernel holds the root only
+forget_all() { # until the kernel holds the root only; a remount makes it drop the names of this mount, and of no other
 	local i
 	for ((i = 0; i < 50; i++)); do
 		[ "$(figure nodes)" -gt 1 ] || return 0
-		echo 2 >/proc/sys/vm/drop_caches
+		mount -i -o remount "$mnt"
 	done
 	echo "the kernel still holds $(figure nodes) nodes"
 	return 1
@@ -131,8 +134,11 @@ evict() { # DATA_FILE: writes to others until it has lost its descriptor
 	return 1
 }
 power_cut() { # and the machine comes up again
-	local i
 	must "$tools/powercut" "$disk"
+	power_on
+}
+power_on() {
+	local i
 	kill -9 "$pid"
 	for ((i = 0; i < 100; i++)); do is_mounted "$mnt" || break; sleep 0.1; done
 	umount "$disk" 2>/dev/null || umount -l "$disk"
@@ -177,7 +183,9 @@ must pgo status "$mnt" --sync >/dev/null
 path=$(data_file bad)
 strace -f -qq -p "$pid" -P "$path" -e trace=fdatasync -e inject=fdatasync:error=EIO -o "$TEST_WORK/few/strace" &
 tracer=$!
-for _ in $(seq 100); do grep -q "^TracerPid:.$tracer" "/proc/$pid/status" && break; sleep 0.05; done
+traced() { ! grep -Lx "TracerPid:.$tracer" "/proc/$pid"/task/*/status | grep -q .; } # every thread
+for _ in $(seq 200); do traced && break; sleep 0.05; done
+must traced
 must fill good two 9
 commits=$(figure commits)
 for _ in $(seq 100); do [ "$(figure commits)" = "$commits" ] || break; sleep 0.05; done # the next one is 5 seconds away
@@ -185,7 +193,7 @@ must fill bad two 9
 check "bad: written, closed, forgotten" forget_all
 evict_or_fail() { evict "$path" 2>/dev/null || [ "$(figure failed_files)" = 1 ]; }
 check "bad: its descriptor goes to others" evict_or_fail
-kill -INT $tracer
+kill -TERM $tracer
 wait $tracer
 equal "bad: the fdatasync has failed, once" "$(grep -c 'EIO.*INJECTED' "$TEST_WORK/few/strace")" 1
 fails_with_eio() {
@@ -203,16 +211,27 @@ must mount_with 128
 equal "good: there after the power cut" "$(sum "$mnt/good")" "$(cat "$TEST_WORK/few/sum.good")"
 must pgo umount "$mnt"
 
-# A disk that fails for good: nobody is told that it was synced.
+# A disk that fails for good: nobody is told that it was synced. Where a commit came in between, it was.
 must mount_with 128
 pid=$(serving_pid "$mnt")
-must fill bad three 9
-path=$(data_file bad)
-check "all: written, closed, forgotten" forget_all
+for _ in 1 2 3 4 5; do
+	commits=$(figure commits)
+	must fill bad three 9
+	sum "$mnt/bad" >"$TEST_WORK/few/sum.bad"
+	[ "$(figure commits)" != "$commits" ] || break
+done
 must "$tools/powercut" "$disk"
 as_owner sh -c 'i=0; while [ $i -lt 150 ]; do echo x >>"$0/other$i"; i=$((i + 1)); done' "$mnt" 2>/dev/null
-check "all: fsync on a dead disk fails" fails_with_eio "$mnt/bad"
-kill -9 "$pid"
-for _ in $(seq 100); do is_mounted "$mnt" || break; sleep 0.1; done
-umount "$disk" 2>/dev/null || umount -l "$disk"
+if out=$(fails_with_eio "$mnt/bad"); then
+	ok "bad: fsync on a dead disk fails"
+	told=
+else
+	told=$out
+fi
+power_on
+must mount_with 128
+if [ -n "$told" ]; then equal "bad: $told, and it is there" "$(sum "$mnt/bad")" "$(cat "$TEST_WORK/few/sum.bad")"; fi
+equal "good: still there" "$(sum "$mnt/good")" "$(cat "$TEST_WORK/few/sum.good")"
+must pgo umount "$mnt"
+umount "$disk"
 finish
