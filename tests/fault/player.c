@@ -155,6 +155,7 @@ bool player_open(struct player *p)
 {
 	const struct script *s = p->script;
 	struct core_options o = {.kind = p->engine,
+				 .threads = 2,
 				 .journal_limit = s->journal_limit,
 				 .reserve = s->reserve,
 				 .slots = s->slots ? s->slots : 16,

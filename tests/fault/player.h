@@ -68,6 +68,7 @@ struct player {
 	struct book_file candidate; /* a file as it will be if the operation succeeds */
 	uint8_t *live;		    /* BOOK_BYTES: what was read back */
 	uint64_t live_size;
+	uint64_t live_used; /* behind it, live is zeros */
 	unsigned hits_known;
 	uint64_t fill; /* seed of the next bytes written */
 	char step[120];

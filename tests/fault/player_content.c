@@ -30,12 +30,17 @@ bool player_read_live(struct player *p, struct file *file, uint64_t *ret_size)
 	overlay_getattr(p->b.core.ov, file, &st);
 	if (st.st_size > (int64_t)BOOK_BYTES)
 		return player_wrong(p, "a file has %lld bytes", (long long)st.st_size);
-	memset(p->live, 0, BOOK_BYTES);
-	n = core_read(&p->b.core, file, 0, BOOK_BYTES, p->live);
+	n = core_read(&p->b.core, file, 0,
+		      (uint32_t)MIN((uint64_t)st.st_size + BOOK_BLOCK, BOOK_BYTES), p->live);
+	p->live_used = MAX(p->live_used, (uint64_t)MAX(n, 0));
 	if (n != st.st_size)
 		return player_wrong(p, "reading back gives %lld instead of %lld", (long long)n,
 				    (long long)st.st_size);
 	*ret_size = (uint64_t)st.st_size;
+	/* what an earlier file left behind the end */
+	if (p->live_used > *ret_size)
+		memset(p->live + *ret_size, 0, p->live_used - *ret_size);
+	p->live_used = *ret_size;
 	return true;
 }
 
@@ -115,6 +120,7 @@ static bool read_step(struct player *p, const struct step *s, unsigned file, str
 	int64_t want = end > s->n[0] ? (int64_t)(end - s->n[0]) : 0;
 	int64_t n = core_read(&p->b.core, handle, s->n[0], (uint32_t)s->n[1], p->live);
 
+	p->live_used = MAX(p->live_used, (uint64_t)MAX(n, 0));
 	(void)player_hits(p, -1);
 	if (n < 0)
 		return player_judge(p, n);

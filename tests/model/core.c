@@ -16,7 +16,9 @@
 int core_new(struct core *c, const struct core_options *options, struct errmsg *e)
 {
 	struct io_engine_options io = {
-		.kind = options->kind, .threads = 3, .shuffle_seed = options->shuffle_seed};
+		.kind = options->kind,
+		.threads = options->threads ? options->threads : 3,
+		.shuffle_seed = options->shuffle_seed};
 	int rc;
 
 	*c = (struct core){.options = *options};

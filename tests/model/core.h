@@ -11,6 +11,7 @@
 
 struct core_options {
 	enum io_kind kind;
+	unsigned threads; /* 0: 3 */
 	uint64_t shuffle_seed;
 	uint64_t journal_limit;
 	uint64_t reserve;

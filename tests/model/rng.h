@@ -4,9 +4,11 @@
 #ifndef MODEL_RNG_H
 #define MODEL_RNG_H
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct rng {
 	uint64_t state;
@@ -52,8 +54,8 @@ static inline void rng_fill(uint64_t seed, void *buf, size_t len)
 	for (size_t i = 0; i < len; i += 8) {
 		uint64_t v = rng_u64(&r);
 
-		for (size_t j = 0; j < 8 && i + j < len; j++)
-			p[i + j] = (uint8_t)(v >> (8 * j));
+		v = htole64(v);
+		memcpy(p + i, &v, len - i < sizeof(v) ? len - i : sizeof(v));
 	}
 }
 
