@@ -65,9 +65,21 @@ static bool ends_with(const char *s, const char *end)
 }
 
 /*
- * The error itself. EROFS once an EIO has failed the diff; a lack of memory may fail the journal
- * too. EIO for whatever keeps the chain from being read. ENOSPC and EDQUOT leave the mount
- * writable, unless they came when a new state was already in place and could not be made durable.
+ * EROFS: an EIO of the diff, not of the chain; any other error only when it hit the journal, or
+ * when a new state was already in place and could not be made durable. ENOSPC and EDQUOT of the
+ * journal leave the mount writable.
+ */
+static bool stops_changes(const struct inject_hit *hit, int error)
+{
+	if (hit->layer)
+		return false;
+	return error == -EIO || (error == -ENOMEM && ends_with(hit->path, "/journal")) ||
+	       (hit->call == SYS_CALL_FSYNC && ends_with(hit->path, "/gen/1"));
+}
+
+/*
+ * The error itself, or EROFS. EIO for whatever keeps the chain from being read, by the step that
+ * wanted to read it.
  */
 bool player_judge(struct player *p, int64_t rc)
 {
@@ -81,14 +93,13 @@ bool player_judge(struct player *p, int64_t rc)
 		return player_wrong(p, "%s, and nothing had gone wrong", strerror((int)-rc));
 	if (p->inject.kind == INJECT_EINTR || p->inject.kind == INJECT_SHORT)
 		return player_wrong(p, "%s shows outside", strerror((int)-rc));
-	if (rc == with || (rc == -EROFS && (with == -EIO || with == -ENOMEM)))
+	if (rc == with)
 		return true;
 	if (p->inject.kind == INJECT_MEMORY)
 		return player_wrong(p, "%s instead of ENOMEM", strerror((int)-rc));
 	for (unsigned i = 0; i < MIN(n, INJECT_HITS); i++)
-		if ((rc == -EIO && hits[i].layer) ||
-		    (rc == -EROFS && hits[i].call == SYS_CALL_FSYNC &&
-		     ends_with(hits[i].path, "/gen/1")))
+		if ((rc == -EIO && hits[i].layer && i >= p->hits_before) ||
+		    (rc == -EROFS && stops_changes(&hits[i], with)))
 			return true;
 	return player_wrong(p, "%s instead of %s", strerror((int)-rc), strerror(-with));
 }
@@ -271,6 +282,16 @@ static void parse(const char *text, struct step *s)
 	}
 }
 
+/* What went wrong before it; while operations are in flight, or things go wrong for good: nothing. */
+static unsigned step_begins(const struct player *p, const struct step *s)
+{
+	const struct inject_hit *hits;
+
+	if (!p->armed || p->inject.sticky)
+		return 0;
+	return strcmp(s->op, "wait") == 0 ? p->hits_before : MIN(inject_hits(&hits), INJECT_HITS);
+}
+
 static bool run_step(struct player *p, const struct step *s)
 {
 	bool known = true, good;
@@ -309,6 +330,7 @@ bool player_play(struct player *p, const char *steps)
 		}
 		(void)snprintf(p->step, sizeof(p->step), "%.*s", (int)MIN(len, 110u), steps);
 		parse(p->step, &s);
+		p->hits_before = step_begins(p, &s);
 		if (s.op[0])
 			good = run_step(p, &s) && !p->why[0];
 		steps += len + (steps[len] == ';');

@@ -69,7 +69,7 @@ struct player {
 	uint8_t *live;		    /* BOOK_BYTES: what was read back */
 	uint64_t live_size;
 	uint64_t live_used; /* behind it, live is zeros */
-	unsigned hits_known;
+	unsigned hits_known, hits_before; /* the latter: when the step began */
 	uint64_t fill; /* seed of the next bytes written */
 	char step[120];
 	char why[400]; /* what was wrong first; empty: nothing */
