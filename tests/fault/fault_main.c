@@ -81,6 +81,7 @@ struct unit {
 
 static struct options o = {.jobs = 2, .seed = 1};
 static struct unit *units;
+static struct runner runner; /* read in once; each process goes on with its copy */
 static long quota; /* runs of each kind in a unit; 0: all */
 static char scratch[200];
 static struct synth *synth;
@@ -191,13 +192,12 @@ static void run_unit(unsigned unit)
 	struct unit *u = &units[unit];
 	unsigned first_kind = u->kind;
 	long first_at = u->at;
-	struct runner r;
 	char path[300];
 
 	(void)snprintf(path, sizeof(path), "%s/diff-%u", scratch, unit);
-	runner_init(&r, chain, layers_path, path);
+	runner_move(&runner, path);
 	/* What it leaves in libraries is no leak of the runs after it. */
-	if (!count_unit(&r, unit))
+	if (!count_unit(&runner, unit))
 		exit(1);
 	for (unsigned kind = first_kind; kind < ARRAY_SIZE(kinds); kind++) {
 		u->told = kind == first_kind ? u->told : 0;
@@ -205,10 +205,9 @@ static void run_unit(unsigned unit)
 			long at = run_at(unit, kind, i);
 
 			if (kind > first_kind || at > first_at)
-				(void)one_run(&r, unit, kind, at);
+				(void)one_run(&runner, unit, kind, at);
 		}
 	}
-	runner_free(&r);
 	u->finished = true;
 	scratch_remove(path);
 }
@@ -227,6 +226,7 @@ static void start_unit(unsigned unit)
 	}
 	if (pid == 0) {
 		run_unit(unit);
+		runner_free(&runner);
 		synth_free(synth);
 		exit(0);
 	}
@@ -280,15 +280,17 @@ static void wait_unit(unsigned *running)
 static uint64_t count_all(void)
 {
 	uint64_t total = 0, pairs = 0;
-	struct runner r;
-	char path[300];
+	char path[300], first[300];
 
+	(void)snprintf(first, sizeof(first), "%s/first", scratch);
 	(void)snprintf(path, sizeof(path), "%s/diff", scratch);
-	runner_init(&r, chain, layers_path, path);
+	runner_init(&runner, chain, layers_path, first);
+	scratch_remove(first);
+	runner_move(&runner, path);
 	for (unsigned i = 0; i < unit_count(); i++) {
 		if (!unit_wanted(i))
 			continue;
-		if (!count_unit(&r, i))
+		if (!count_unit(&runner, i))
 			exit(1);
 		units[i].kind = 0;
 		units[i].at = 0;
@@ -299,7 +301,6 @@ static uint64_t count_all(void)
 	}
 	if (o.runs && o.runs < total)
 		quota = (long)MAX(o.runs / pairs, 1u);
-	runner_free(&r);
 	scratch_remove(path);
 	return total;
 }
@@ -404,6 +405,7 @@ int main(int argc, char **argv)
 		wait_unit(&running);
 	rc = summary(possible, start);
 	scratch_remove(scratch);
+	runner_free(&runner);
 	synth_free(synth);
 	return rc;
 }

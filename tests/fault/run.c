@@ -34,22 +34,38 @@ static size_t allocated(void)
 						       : 0;
 }
 
-void runner_init(struct runner *r, struct layer_chain *chain, const char *layers_path,
-		 const char *diff_path)
+static void make_diff(struct runner *r, const char *diff_path)
 {
 	static const struct script nothing = {.name = "nothing", .fresh = true, .steps = ""};
 
-	*r = (struct runner){.layers_path = layers_path};
-	player_init(&r->p, chain, diff_path);
+	r->p.diff_path = diff_path;
 	r->p.script = &nothing;
 	r->p.engine = IO_KIND_SYNC;
-	r->chain_book = r->p.book;
-	if (!player_open(&r->p))
+	if (!player_open(&r->p) || !r->p.open)
 		abort();
+}
+
+void runner_init(struct runner *r, struct layer_chain *chain, const char *layers_path,
+		 const char *diff_path)
+{
+	*r = (struct runner){.layers_path = layers_path};
+	player_init(&r->p, chain, diff_path);
+	r->chain_book = r->p.book;
+	make_diff(r, diff_path);
 	scripts_read_chain(&r->p);
 	player_close(&r->p);
-	template_take(diff_path);
 	r->p.book = book_new();
+}
+
+void runner_move(struct runner *r, const char *diff_path)
+{
+	r->p.left = false;
+	book_copy(r->p.book, r->chain_book);
+	make_diff(r, diff_path);
+	player_close(&r->p);
+	template_take(diff_path);
+	r->fds = 0;
+	r->bytes = 0;
 }
 
 void runner_free(struct runner *r)

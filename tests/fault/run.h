@@ -18,6 +18,8 @@ struct runner {
 
 void runner_init(struct runner *r, struct layer_chain *chain, const char *layers_path,
 		 const char *diff_path);
+/* Makes a diff for the runs to come; the first one has to be made like this, too. */
+void runner_move(struct runner *r, const char *diff_path);
 void runner_free(struct runner *r);
 
 /* *ret_seen: what could have gone wrong. False: r->p.why says what was wrong. */
