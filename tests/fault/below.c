@@ -173,8 +173,23 @@ static bool find_rest(uint64_t user_data, struct target *ret)
 	return false;
 }
 
+/*
+ * The kernel gets half of the vector: whoever does not go on has neither written nor read the rest.
+ * The copy lives until the completion, for which the submission waits.
+ */
+static void cut_short(struct io_uring_sqe *sqe, struct iovec part[PARTS])
+{
+	const struct iovec *iov = (const struct iovec *)(uintptr_t)sqe->addr;
+
+	if (sqe->opcode != IORING_OP_READV && sqe->opcode != IORING_OP_WRITEV)
+		return;
+	sqe->len = halve(part, iov, sqe->len);
+	sqe->addr = (uintptr_t)part;
+}
+
 static unsigned find_targets(const struct io_uring *ring, struct target *ret, unsigned max)
 {
+	static struct iovec parts[PARTS][PARTS];
 	const struct io_uring_sq *sq = &ring->sq;
 	struct below_mark marks[PARTS];
 	unsigned n = 0, mark_count = 0;
@@ -182,7 +197,7 @@ static unsigned find_targets(const struct io_uring *ring, struct target *ret, un
 	while (mark_count < PARTS && inject_take(&marks[mark_count]))
 		mark_count++;
 	for (unsigned at = sq->sqe_head; at != sq->sqe_tail && n < max; at++) {
-		const struct io_uring_sqe *sqe = &sq->sqes[at & sq->ring_mask];
+		struct io_uring_sqe *sqe = &sq->sqes[at & sq->ring_mask];
 
 		if (find_rest(sqe->user_data, &ret[n])) {
 			n++;
@@ -191,6 +206,8 @@ static unsigned find_targets(const struct io_uring *ring, struct target *ret, un
 		for (unsigned i = 0; i < mark_count; i++) {
 			if (marks[i].what == BELOW_NOTHING || !is_same(sqe, &marks[i].event))
 				continue;
+			if (marks[i].what == BELOW_SHORT || marks[i].what == BELOW_BROKEN)
+				cut_short(sqe, parts[n]);
 			ret[n++] = (struct target){sqe->user_data, marks[i]};
 			marks[i].what = BELOW_NOTHING;
 			break;
@@ -217,11 +234,7 @@ static void change(struct io_uring_cqe *cqe, const struct target *t)
 		cqe->res = t->mark.number % 2 ? -EINTR : -EAGAIN;
 		break;
 	case BELOW_BROKEN:
-	case BELOW_SHORT:
-		if (cqe->res <= 1)
-			break;
-		cqe->res /= 2;
-		if (t->mark.what == BELOW_SHORT || rest_count == PARTS)
+		if (cqe->res <= 1 || rest_count == PARTS)
 			break;
 		rest[rest_count] = *t;
 		rest[rest_count++].mark.what = BELOW_REST;
@@ -229,6 +242,7 @@ static void change(struct io_uring_cqe *cqe, const struct target *t)
 	case BELOW_REST:
 		cqe->res = t->mark.error;
 		break;
+	case BELOW_SHORT: /* cut short when it was submitted */
 	case BELOW_NOTHING:
 	case BELOW_CLOSE:
 		break;
