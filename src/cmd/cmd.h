@@ -29,6 +29,7 @@ int cmd_cleanup(int argc, char **argv);
 int cmd_wal_get(int argc, char **argv);
 int cmd_changes(int argc, char **argv);
 int cmd_extract(int argc, char **argv);
+int cmd_verify(int argc, char **argv);
 
 enum cmd_format { CMD_FORMAT_TEXT, CMD_FORMAT_JSON, CMD_FORMAT_PROMETHEUS };
 

@@ -27,6 +27,7 @@ static const struct command commands[] = {
 	{"extract", cmd_extract, "a table or database out of a backup, at any point in time"},
 	{"changes", cmd_changes, "what a clone changed, by file and block"},
 	{"status", cmd_status, "what is mounted, and figures of a mount"},
+	{"verify", cmd_verify, "check every byte of backups that a restore would use"},
 	{"restore", cmd_restore, "write a backup as a plain data directory"},
 	{"wal-get", cmd_wal_get, "fetch a file of a store's WAL archive: the restore_command of clones"},
 	{"cleanup", cmd_cleanup, "remove what clones have left behind"},

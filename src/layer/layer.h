@@ -7,7 +7,7 @@
  * an index of its own.
  *
  * Threads: store and chain functions run on one thread before the mount serves requests (as the owner, with
- * the owner's rights). locate, highest and check may block, and run on several engine threads at once: a layer
+ * the owner's rights). locate, highest, check and verify may block, and run on several engine threads at once: a layer
  * is immutable after its chain is open.
  */
 #ifndef LAYER_LAYER_H
@@ -82,6 +82,25 @@ static inline uint32_t layer_page_sum(uint64_t lsn, uint16_t checksum)
 	return sum != LAYER_NO_SUM ? sum : UINT32_MAX;
 }
 
+#define LAYER_NO_BLOCK UINT32_MAX
+
+/* Something that is wrong with what is stored. Strings are good during the call. */
+struct layer_finding {
+	const char *backup;
+	const char *file; /* relative to the backup's directory; NULL: none */
+	uint32_t block;   /* of that file, or LAYER_NO_BLOCK */
+	bool harmless;    /* worth saying, and no damage */
+	const char *reason;
+};
+
+/* The caller of verify; called on the threads that verify runs on. */
+struct layer_verify {
+	void (*found)(void *ctx, const struct layer_finding *finding);
+	/* So much more was read and checked. False: end as soon as you can. */
+	bool (*step)(void *ctx, uint64_t bytes, uint32_t pages);
+	void *ctx;
+};
+
 struct layer_ops {
 	uint32_t version; /* LAYER_OPS_VERSION */
 
@@ -112,9 +131,19 @@ struct layer_ops {
 	 * in passing may be left out. -EUCLEAN or -EBADMSG with the reason in e. NULL: nothing is noted.
 	 */
 	int (*check)(struct layer *layer, uint32_t file, struct errmsg *e);
+
+	/* Bytes of the stored file as the store has noted them. */
+	uint64_t (*stored)(const struct layer *layer, uint32_t file);
+
+	/*
+	 * Reads the whole stored file of an entry of this layer, whatever its size, and checks all that is known of it: its sum, its
+	 * part of a header map, each page in its place, those that newer layers replace, too. Blocks; any thread. What is wrong goes
+	 * to found; negative (-ENOMEM, -EMFILE) only if it could not be looked at.
+	 */
+	int (*verify)(struct layer *layer, const struct layer_entry *entry, const struct layer_verify *v);
 };
 
-#define LAYER_OPS_VERSION 2
+#define LAYER_OPS_VERSION 3
 
 /*
  * Decodes the record that x says of the block and, if verify, checks the page: its sum, and its checksum where the

@@ -146,37 +146,31 @@ static const char *probackup_name(const struct layer *layer, uint32_t file)
 
 /* ---- plain files ---- */
 
-static int bad_file(const struct probackup_layer *pl, const struct probackup_file *file, int rc,
-		    const char *problem, struct errmsg *e)
-{
-	return errmsg_set(e, rc, "backup %s: %s: %s", pl->base.id, file->name, problem);
-}
-
 /* The list has the crc that the control file itself has inside, not that of the file. */
-static int check_pg_control(const struct probackup_layer *pl, const struct probackup_file *file,
-			    int fd, struct errmsg *e)
+static int check_pg_control(const struct probackup_file *file, int fd, struct errmsg *why)
 {
 	uint8_t data[PG_CONTROL_FILE_SIZE];
 	struct pg_control control;
-	struct errmsg why = {""};
 	int64_t n = sys_pread_full(fd, data, sizeof(data), 0);
-	int rc = n < 0 ? (int)n : pg_control_parse(data, (size_t)n, &control, &why);
+	int rc = n < 0 ? (int)n : pg_control_parse(data, (size_t)n, &control, why);
+	struct stat st;
 
+	if (rc == 0)
+		rc = sys_fstat(fd, &st);
 	if (rc < 0)
-		return bad_file(pl, file, rc, errmsg_text(&why, rc), e);
-	if (n != PG_CONTROL_FILE_SIZE)
-		return bad_file(pl, file, -EUCLEAN, "it is not as long as its list says", e);
+		return rc;
+	if (st.st_size != PG_CONTROL_FILE_SIZE)
+		return errmsg_set(why, -EUCLEAN, "it is not as long as its list says");
 	for (uint32_t i = control.used; i < PG_CONTROL_FILE_SIZE; i++) {
 		if (data[i] != 0)
-			return bad_file(pl, file, -EUCLEAN, "its unused part is not zero", e);
+			return errmsg_set(why, -EUCLEAN, "its unused part is not zero");
 	}
-	return control.crc == file->info.crc ? 0
-					     : bad_file(pl, file, -EBADMSG,
-							"it does not match the crc of its list", e);
+	if (control.crc != file->info.crc)
+		return errmsg_set(why, -EBADMSG, "it does not match the crc of its list");
+	return 0;
 }
 
-static int check_bytes(const struct probackup_layer *pl, const struct probackup_file *file, int fd,
-		       struct errmsg *e)
+static int check_bytes(const struct probackup_file *file, int fd, struct errmsg *why)
 {
 	_cleanup_free_ uint8_t *buf = malloc(CHECK_BUFFER);
 	uint32_t crc = 0;
@@ -184,35 +178,52 @@ static int check_bytes(const struct probackup_layer *pl, const struct probackup_
 	int64_t n;
 
 	if (buf == NULL)
-		return bad_file(pl, file, -ENOMEM, "out of memory", e);
+		return -ENOMEM;
 	do {
 		n = sys_pread_full(fd, buf, CHECK_BUFFER, off);
 		if (n < 0)
-			return bad_file(pl, file, (int)n, errmsg_text(NULL, (int)n), e);
+			return (int)n;
 		crc = crc32c(crc, buf, (size_t)n);
 		off += (uint64_t)n;
 	} while (n == CHECK_BUFFER && off <= file->info.size);
 	if (off != file->info.size)
-		return bad_file(pl, file, -EUCLEAN, "it is not as long as its list says", e);
+		return errmsg_set(why, -EUCLEAN, "it is not as long as its list says");
 	if (crc != file->info.crc)
-		return bad_file(pl, file, -EBADMSG, "it does not match the crc of its list", e);
+		return errmsg_set(why, -EBADMSG, "it does not match the crc of its list");
 	return 0;
+}
+
+int locate_check_plain(const struct probackup_layer *pl, const struct probackup_file *file,
+		       struct errmsg *why)
+{
+	_cleanup_close_ int fd = sys_open_beneath(pl->base.dirfd, file->name,
+						  O_RDONLY | O_NONBLOCK | O_NOCTTY);
+
+	if (fd < 0)
+		return fd;
+	if (strcmp(file->name, "database/global/pg_control") == 0)
+		return check_pg_control(file, fd, why);
+	return check_bytes(file, fd, why);
 }
 
 static int probackup_check(struct layer *layer, uint32_t number, struct errmsg *e)
 {
 	struct probackup_layer *pl = self(layer);
 	const struct probackup_file *file = &pl->files[number];
-	_cleanup_close_ int fd = -1;
+	struct errmsg why = {""};
+	int rc;
 
 	if (file->info.size > CHECK_MAX)
 		return 0;
-	fd = sys_open_beneath(pl->base.dirfd, file->name, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-	if (fd < 0)
-		return bad_file(pl, file, fd, errmsg_text(NULL, fd), e);
-	if (strcmp(file->name, "database/global/pg_control") == 0)
-		return check_pg_control(pl, file, fd, e);
-	return check_bytes(pl, file, fd, e);
+	rc = locate_check_plain(pl, file, &why);
+	return rc < 0 ? errmsg_set(e, rc, "backup %s: %s: %s", pl->base.id, file->name,
+				   errmsg_text(&why, rc))
+		      : 0;
+}
+
+static uint64_t probackup_stored(const struct layer *layer, uint32_t file)
+{
+	return file_of(layer, file)->info.size;
 }
 
 const struct layer_ops probackup_layer_ops = {
@@ -222,4 +233,6 @@ const struct layer_ops probackup_layer_ops = {
 	.decode = probackup_decode,
 	.name = probackup_name,
 	.check = probackup_check,
+	.stored = probackup_stored,
+	.verify = probackup_verify,
 };

@@ -7,6 +7,7 @@
  *	manifest.c the arrays of a layer
  *	present.c  what the mount shows differently from the list: tablespaces, postgresql.auto.conf
  *	locate.c   the layer's operations, on headers.c
+ *	verify.c   a whole stored file against all that is known of it
  *	extras.c   what only a restore wants to know
  */
 #ifndef LAYER_PROBACKUP_PROBACKUP_H
@@ -50,7 +51,15 @@ struct probackup_chain {
 	pid_t lock_pid;
 };
 
-extern const struct layer_ops probackup_layer_ops;
+extern const struct layer_ops probackup_layer_ops; /* locate.c */
+
+/* Compares a whole plain file with its list; why without a file's name. */
+int locate_check_plain(const struct probackup_layer *pl, const struct probackup_file *file,
+		       struct errmsg *why);
+
+/* verify.c: the operation of that name */
+int probackup_verify(struct layer *layer, const struct layer_entry *entry,
+		     const struct layer_verify *v);
 
 /*
  * ---- load.c ----
