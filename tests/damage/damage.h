@@ -2,7 +2,7 @@
  * tests/damage/damage.h: random damages to small stores, and what readers make of them.
  *
  * A store is made, one of its files is damaged, every reader is run on it, the file is made good
- * again. Who reads stores in another way (verify) adds a reader to the table in damage_main.c.
+ * again. Who reads stores in another way adds a reader to the table in damage_main.c.
  */
 #ifndef TESTS_DAMAGE_H
 #define TESTS_DAMAGE_H
@@ -87,6 +87,8 @@ void damage_store_free(struct damage_store *store);
 
 /* damage_mount.c: what a mount would serve. */
 enum damage_result damage_read_mount(const struct damage_case *c, char *why);
+/* damage_verify.c: what `verify` finds; DAMAGE_WRONG: a byte that a restore would write is wrong, and it found nothing. */
+enum damage_result damage_read_verify(const struct damage_case *c, char *why);
 /* The contents of an undamaged backup. */
 void damage_read_contents(const char *store, struct damage_backup *backup);
 

@@ -19,6 +19,7 @@
 
 static const struct damage_reader readers[] = {
 	{"mount", damage_read_mount},
+	{"verify", damage_read_verify},
 };
 
 static const char *const result_names[DAMAGE_RESULT_MAX_] = {
