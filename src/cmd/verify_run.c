@@ -9,6 +9,7 @@
 #include "overlay/bulk.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -34,11 +35,11 @@ struct pool {
 	pthread_cond_t done;
 };
 
-static volatile bool interrupted;
+static volatile sig_atomic_t interrupted;
 
 void verify_stop(void)
 {
-	interrupted = true;
+	interrupted = 1;
 }
 
 /* ---- the threads ---- */
