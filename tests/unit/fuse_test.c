@@ -412,7 +412,8 @@ START_TEST(interrupts_change_nothing)
 }
 END_TEST
 
-/* What the allocator keeps for a thread counts as used, and would hide small leaks: without that. */
+/* What the allocator keeps for a thread counts as used, and would hide small leaks: without that.
+ */
 static void count_exactly(char **argv)
 {
 	if (getenv("GLIBC_TUNABLES") != NULL)
