@@ -49,6 +49,15 @@ static bool sector_is(const uint8_t *a, const uint8_t *b, size_t at)
 	return memcmp(a + at, b + at, BOOK_SECTOR) == 0;
 }
 
+/* A transfer that broke off ends where the kernel says, in the middle of a sector too. */
+static bool broke_off(const struct player *p, const uint8_t *old, size_t at)
+{
+	for (size_t i = at; i < at + BOOK_SECTOR; i++)
+		if (p->live[i] != old[i] && p->live[i] != p->candidate.bytes[i])
+			return false;
+	return p->inject.kind == INJECT_BROKEN;
+}
+
 /* The operation failed: what is there is taken for what the book goes on with. */
 static bool settle_failed(struct player *p, unsigned file, struct file *handle, int rc)
 {
@@ -63,7 +72,7 @@ static bool settle_failed(struct player *p, unsigned file, struct file *handle, 
 				    (unsigned long long)size);
 	for (size_t at = 0; at < BOOK_BYTES; at += BOOK_SECTOR)
 		if (!sector_is(p->live, f->bytes, at) && !sector_is(p->live, c->bytes, at) &&
-		    at < size)
+		    at < size && !broke_off(p, f->bytes, at))
 			return player_wrong(p, "%s, and at %zu is neither the old nor the new",
 					    strerror(-rc), at);
 	if (size == f->size && memcmp(p->live, f->bytes, size) == 0)
