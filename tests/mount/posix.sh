@@ -17,6 +17,7 @@ own_dir "$mnt"
 must pgo mount "$work/store" "$mnt" --diff "$work/diff" >/dev/null
 
 # answers DIR OUT: all as wanted
+# shellcheck disable=SC2317 # by check
 answers() {
 	mkdir "$1" && timeout -k 5 120 "$tools/posix_check" "$1" >"$2"
 }
@@ -36,6 +37,7 @@ fi
 
 operations=1500
 [ "$TEST_LONG" != 1 ] || operations=100000
+# shellcheck disable=SC2317 # by check
 stress() {
 	mkdir "$mnt/stress" && timeout -k 5 600 "$tools/posix_stress" "$mnt/stress" "$1" 4 "$operations" >"$work/figures"
 }
