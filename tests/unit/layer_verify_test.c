@@ -11,6 +11,7 @@
 #include "unit.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #define BLCK	  LAYER_BLCKSZ
@@ -273,6 +274,115 @@ START_TEST(plain_files_are_compared_as_a_whole)
 }
 END_TEST
 
+/* ---- the driver's verify: a stored file from its first to its last byte ---- */
+
+static struct {
+	unsigned count;
+	uint32_t block;
+	char file[64], reason[128];
+	uint64_t bytes;
+	uint32_t pages;
+} seen;
+
+static void note_finding(void *ctx, const struct layer_finding *finding)
+{
+	(void)ctx;
+	if (finding->harmless) /* letters make an LSN far behind the backup's stop */
+		return;
+	seen.count++;
+	seen.block = finding->block;
+	(void)snprintf(seen.file, sizeof(seen.file), "%s", finding->file);
+	(void)snprintf(seen.reason, sizeof(seen.reason), "%s", finding->reason);
+}
+
+static bool note_step(void *ctx, uint64_t bytes, uint32_t pages)
+{
+	(void)ctx;
+	seen.bytes += bytes;
+	seen.pages += pages;
+	return true;
+}
+
+static void verify_file(const char *path)
+{
+	const struct layer_verify v = {.found = note_finding, .step = note_step};
+	struct layer *layer = chain->layers[0];
+
+	memset(&seen, 0, sizeof(seen));
+	for (uint32_t i = 0; i < layer->entry_count; i++) {
+		if (strcmp(layer->entries[i].path, path) == 0)
+			ck_assert_int_eq(layer->ops->verify(layer, &layer->entries[i], &v), 0);
+	}
+}
+
+START_TEST(verify_reads_every_byte)
+{
+	make_store();
+	start(true);
+	verify_file(REL);
+	ck_assert_uint_eq(seen.count, 0);
+	ck_assert_uint_eq(seen.pages, 4);
+	ck_assert_uint_eq(seen.bytes, 4 * (BLCK + 8));
+	put(REL_FILE, 3 * (BLCK + 8) - 1, "x", 1);
+	verify_file(REL);
+	ck_assert_uint_eq(seen.count, 1);
+	ck_assert_uint_eq(seen.block, 2);
+	ck_assert_str_eq(seen.file, "database/" REL);
+	put(REL_FILE, 3 * (BLCK + 8) - 1, "c", 1);
+	put(REL_FILE, 4 * (BLCK + 8), "x", 1);
+	verify_file(REL);
+	ck_assert_uint_eq(seen.count, 1);
+	ck_assert_uint_eq(seen.block, LAYER_NO_BLOCK);
+	ck_assert_str_eq(seen.reason, "it is not as long as its list says");
+	cut(REL_FILE, 3 * (BLCK + 8) - 1);
+	verify_file(REL);
+	ck_assert_uint_eq(seen.count, 1);
+	ck_assert_uint_eq(seen.block, 2);
+	stop();
+}
+END_TEST
+
+/* pd_checksum is in no sum of its page where the cluster has none: the file's crc covers it. */
+START_TEST(verify_compares_the_crc_of_pages)
+{
+	make_store();
+	start(true);
+	put(REL_FILE, BLCK + 8 + 8 + 8, "x", 1);
+	ck_assert_int_eq(read_at(REL, BLCK, BLCK), BLCK);
+	verify_file(REL);
+	ck_assert_uint_eq(seen.count, 1);
+	ck_assert_uint_eq(seen.block, LAYER_NO_BLOCK);
+	ck_assert_str_eq(seen.reason, "it does not match the crc of its list");
+	stop();
+}
+END_TEST
+
+/* Too large to be read in passing. */
+START_TEST(verify_reads_large_plain_files)
+{
+	const size_t len = (64u << 20) + 1;
+	uint8_t *bytes = calloc(1, len);
+	struct errmsg e = {""};
+	struct made_backup b;
+
+	ck_assert_ptr_nonnull(bytes);
+	make_cluster(&b, FULL);
+	make_plain(&b, "large", bytes, len);
+	make_end(&b, "FULL", NULL, "OK", NULL);
+	free(bytes);
+	start(true);
+	verify_file("large");
+	ck_assert_uint_eq(seen.count, 0);
+	ck_assert_uint_eq(seen.bytes, len);
+	put("backups/main/" FULL "/database/large", len - 1, "x", 1);
+	ck_assert_int_eq(chain->layers[0]->ops->check(chain->layers[0], 0, &e), 0);
+	verify_file("large");
+	ck_assert_uint_eq(seen.count, 1);
+	ck_assert_str_eq(seen.reason, "it does not match the crc of its list");
+	stop();
+}
+END_TEST
+
 /* Pages differ in LSN or checksum: what is kept of them differs. */
 START_TEST(sums_differ)
 {
@@ -292,6 +402,7 @@ int main(void)
 	Suite *s = suite_create("layer_verify");
 	TCase *t = tcase_create("verify");
 
+	tcase_set_timeout(t, 60); /* for a file of 64 MiB */
 	tcase_add_checked_fixture(t, unit_setup, unit_teardown);
 	tcase_add_test(t, a_flipped_byte);
 	tcase_add_test(t, another_lsn);
@@ -300,6 +411,9 @@ int main(void)
 	tcase_add_test(t, another_record);
 	tcase_add_test(t, a_file_cut_off);
 	tcase_add_test(t, plain_files_are_compared_as_a_whole);
+	tcase_add_test(t, verify_reads_every_byte);
+	tcase_add_test(t, verify_compares_the_crc_of_pages);
+	tcase_add_test(t, verify_reads_large_plain_files);
 	tcase_add_test(t, sums_differ);
 	suite_add_tcase(s, t);
 	return unit_run(s);
