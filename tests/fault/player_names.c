@@ -30,6 +30,24 @@ static bool settle(struct player *p, int rc, const struct book_tree *after)
 	       player_wrong(p, "%s, but names have changed", strerror(-rc));
 }
 
+/* A directory that did not come into being has nothing below it. */
+static bool has_parent(struct player *p, const char *path)
+{
+	struct backend *b = &p->b.backend;
+	const char *slash = strrchr(path, '/');
+	char parent[80];
+	struct stat st;
+	int rc;
+
+	if (!slash)
+		return true;
+	(void)snprintf(parent, sizeof(parent), "%.*s", (int)(slash - path), path);
+	player_quiet(p, true);
+	rc = b->ops->stat(b, parent, &st);
+	player_quiet(p, false);
+	return rc == 0;
+}
+
 static bool make(struct player *p, const struct step *s, uint32_t type)
 {
 	struct backend *b = &p->b.backend;
@@ -37,7 +55,7 @@ static bool make(struct player *p, const struct step *s, uint32_t type)
 	unsigned file;
 	int rc;
 
-	if (book_find(p->book, s->a) >= 0)
+	if (book_find(p->book, s->a) >= 0 || !has_parent(p, s->a))
 		return true;
 	if (type == S_IFDIR)
 		rc = b->ops->mkdir(b, s->a, 0700);
