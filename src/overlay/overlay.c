@@ -123,7 +123,7 @@ void overlay_free(struct overlay *ov)
 
 uint64_t overlay_layer_bytes(const struct overlay *ov, unsigned layer)
 {
-	return ov->layer_bytes[layer];
+	return __atomic_load_n(&ov->layer_bytes[layer], __ATOMIC_RELAXED);
 }
 
 struct file *overlay_root(struct overlay *ov)

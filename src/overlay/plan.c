@@ -74,12 +74,21 @@ static void add_file_bytes(struct fetch *fetch, enum segment_kind kind, uint32_t
 	s->len = (uint64_t)count * BLCK;
 }
 
+/* bulk.c plans on many threads. */
+static void count_bytes(struct fetch *fetch, unsigned part, uint64_t bytes)
+{
+	const struct base *base = fetch->file->base;
+
+	__atomic_fetch_add(&fetch->ov->layer_bytes[base->parts[part].layer], bytes,
+			   __ATOMIC_RELAXED);
+}
+
 /* Neighbouring stored records in blocks [first, first + count) of the chain's file. */
 static void plan_stored(struct fetch *fetch, uint32_t first, uint32_t count)
 {
 	struct base *base = fetch->file->base;
 	struct segment *s = NULL;
-	uint32_t entry_count;
+	uint32_t entry_count, old = fetch->segment_count;
 	const struct index_entry *entries = index_entries(base, &entry_count);
 
 	for (uint32_t block = first; block < first + count; block++) {
@@ -99,10 +108,12 @@ static void plan_stored(struct fetch *fetch, uint32_t first, uint32_t count)
 		}
 		s->count++;
 		s->len += e.len;
-		fetch->ov->layer_bytes[base->parts[e.part].layer] += e.len;
 		fetch->raw_len += e.len;
 		fetch->decode_count++;
 	}
+	for (uint32_t i = old; i < fetch->segment_count; i++)
+		if (fetch->segments[i].kind == SEGMENT_STORED)
+			count_bytes(fetch, fetch->segments[i].part, fetch->segments[i].len);
 }
 
 static void plan_plain(struct fetch *fetch, uint32_t first, uint32_t count)
@@ -111,8 +122,7 @@ static void plan_plain(struct fetch *fetch, uint32_t first, uint32_t count)
 	uint64_t off = (uint64_t)first * BLCK;
 
 	add_file_bytes(fetch, SEGMENT_PLAIN, first, count, index_vfd(base, 0));
-	fetch->ov->layer_bytes[base->parts[0].layer] +=
-		MIN((uint64_t)count * BLCK, base->size - off);
+	count_bytes(fetch, 0, MIN((uint64_t)count * BLCK, base->size - off));
 }
 
 /* Blocks that the diff leaves to the chain. */
