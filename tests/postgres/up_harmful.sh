@@ -22,8 +22,8 @@ done
 must python3 "$TEST_TOOLS/edit_store.py" "$store" main "$id" append postgresql.conf "$where/harmful.conf"
 (cd "$store" && find . -type f -exec sha256sum {} + | sort) >"$where/sums"
 
-# Settings of other versions and of libraries, and the one that has no value of the backup's.
-exempt=" config_file synchronized_standby_slots stats_temp_directory timescaledb.max_background_workers timescaledb.telemetry_level "
+# Settings of other versions and of libraries, the one that has no value of the backup's, and the one that only a recovery that pauses needs.
+exempt=" config_file hot_standby synchronized_standby_slots stats_temp_directory timescaledb.max_background_workers timescaledb.telemetry_level "
 forgotten=
 while read -r name; do
 	grep -qE "^$name = " "$HERE/harmful.conf" || case $exempt in *" $name "*) ;; *) forgotten="$forgotten $name" ;; esac
