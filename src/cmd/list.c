@@ -5,6 +5,7 @@
 #include "cmd/cmd.h"
 
 #include "base/util.h"
+#include "cmd/progress.h"
 #include "layer/layer.h"
 
 #include <cjson/cJSON.h>
@@ -41,20 +42,6 @@ static const struct row titles = {
 	.cell = {"ID", "MODE", "PARENT", "TIME", "SIZE", "WAL", "TL", "STATUS", "MOUNT"},
 	.reason = ""};
 
-static void format_size(uint64_t bytes, char ret[CELL])
-{
-	static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB"};
-	double value = (double)bytes;
-	unsigned unit = 0;
-
-	while (value >= 999.5 && unit + 1 < ARRAY_SIZE(units)) {
-		value /= 1000;
-		unit++;
-	}
-	(void)snprintf(ret, CELL, unit == 0 || value >= 99.95 ? "%.0f %s" : "%.1f %s", value,
-		       units[unit]);
-}
-
 /* For people in their own time zone, for programs in UTC. */
 static void format_time(int64_t time, bool utc, char ret[CELL])
 {
@@ -83,7 +70,7 @@ static void make_row(const struct backup_info *info, struct row *ret)
 	put(ret, PARENT, info->parent);
 	format_time(info->start_time, false, text);
 	put(ret, TIME, text);
-	format_size(info->bytes, text);
+	progress_format_bytes(info->bytes, text, sizeof(text));
 	put(ret, SIZE, info->bytes > 0 ? text : "");
 	put(ret, WAL, info->mode[0] == '\0' ? "" : info->stream ? "STREAM" : "ARCHIVE");
 	(void)snprintf(text, sizeof(text), "%" PRIu32, info->timeline);
