@@ -42,6 +42,7 @@ static void setup(void)
 	synth = synth_new(path, 1, 7);
 	synth_add_dir(synth, 0, "global", 0700);
 	synth_add_plain(synth, 0, "global/pg_control", BLCK, true);
+	synth_add_plain(synth, 0, "other", BLCK, true);
 	synth_add_plain(synth, 0, "plain", 3 * BLCK, true);
 	chain = synth_chain(synth);
 	(void)snprintf(path, sizeof(path), "%s/diff", unit_path);
@@ -87,6 +88,15 @@ static void write_done(struct overlay_write *op)
 
 static void sync_done(struct overlay_sync *op)
 {
+	op->done = NULL;
+}
+
+static uint8_t seen[BLCK];
+
+static void read_done(struct overlay_read *op)
+{
+	if (op->result > 0)
+		memcpy(seen, op->data, MIN((size_t)op->result, sizeof(seen)));
 	op->done = NULL;
 }
 
@@ -193,6 +203,46 @@ START_TEST(control_file_waits_for_an_fsync_in_flight)
 }
 END_TEST
 
+static bool sync_fails;
+
+static int fail_sync(void *ctx, const struct sys_event *ev)
+{
+	return sync_fails && ev->call == SYS_CALL_FDATASYNC ? -ENOSPC : 0;
+}
+
+static const struct sys_hook fail_hook = {.before = fail_sync};
+
+/* The control file would vouch for the page that is lost. Other changes go on: it was no EIO. */
+START_TEST(control_file_is_not_written_after_a_failed_file)
+{
+	static const uint8_t page[BLCK] = "a page that is lost";
+	struct overlay_sync one = {.done = sync_done};
+	struct overlay_read read = {.len = BLCK, .done = read_done};
+	struct overlay_write op;
+
+	write_and_wait("plain", page);
+	sys_set_hook(&fail_hook);
+	sync_fails = true;
+	one.file = read.file = find("plain");
+	overlay_sync(ov, &one);
+	while (one.done)
+		io_wait(io, -1);
+	sync_fails = false;
+	ck_assert_int_eq(one.result, -ENOSPC);
+	op = start_write("global/pg_control", control_bytes);
+	overlay_write(ov, &op);
+	while (op.done)
+		io_wait(io, -1);
+	ck_assert_int_eq(op.result, -ENOSPC);
+	read.file = find("global/pg_control");
+	overlay_read(ov, &read);
+	while (read.done)
+		io_wait(io, -1);
+	ck_assert_int_ne(memcmp(seen, control_bytes, 16), 0);
+	write_and_wait("other", page);
+}
+END_TEST
+
 /* ---- fallocate ---- */
 
 static int no_space(void *ctx, const struct sys_event *ev)
@@ -204,15 +254,6 @@ static const struct sys_hook full_hook = {.before = no_space};
 
 static void resize_done(struct overlay_resize *op)
 {
-	op->done = NULL;
-}
-
-static uint8_t seen[BLCK];
-
-static void read_done(struct overlay_read *op)
-{
-	if (op->result > 0)
-		memcpy(seen, op->data, MIN((size_t)op->result, sizeof(seen)));
 	op->done = NULL;
 }
 
@@ -267,6 +308,7 @@ int main(void)
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, control_file_waits_for_the_commit_in_flight);
+	tcase_add_test(tcase, control_file_is_not_written_after_a_failed_file);
 	tcase_add_test(tcase, zero_range_without_space_keeps_the_range);
 	tcase_add_test(tcase, links_that_are_gone_take_no_memory);
 	tcase_add_test(threads, control_file_waits_for_an_fsync_in_flight);
