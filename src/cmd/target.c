@@ -131,6 +131,8 @@ int target_time_parse(const char *text, int64_t *ret)
 	    same.tm_min != tm.tm_min || same.tm_sec != tm.tm_sec || tm.tm_year < 70)
 		return -EINVAL;
 	seconds = local ? mktime(&tm) : seconds - offset;
+	if (seconds < 0)
+		return -EINVAL;
 	*ret = (int64_t)seconds * SECOND + fraction;
 	return 0;
 }
