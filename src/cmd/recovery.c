@@ -61,6 +61,12 @@ static char *make_command(const char *program, const char *store, const char *in
 	return text;
 }
 
+/* Of lines: neither the record nor the server's settings have a way to write a part of one. */
+static bool is_one_line(const char *text)
+{
+	return text[strcspn(text, "\r\n")] == '\0';
+}
+
 int recovery_make(const struct target *target, const struct target_choice *choice,
 		  const char *program, const char *store, const char *instance,
 		  struct recovery *ret)
@@ -76,6 +82,8 @@ int recovery_make(const struct target *target, const struct target_choice *choic
 		.end_lsn = choice->end_lsn,
 	};
 
+	if (!is_one_line(program) || !is_one_line(store) || !is_one_line(instance))
+		return -EINVAL;
 	r.value = strdup(target_value(target, value));
 	/* All WAL that is needed is in the backup, but the server wants to be told a command. */
 	r.command = choice->has_archive ? make_command(program, store, instance) : strdup("false");

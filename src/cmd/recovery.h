@@ -32,6 +32,7 @@ void recovery_clear(struct recovery *recovery);
 
 /*
  * Makes the record of a choice: recovery runs `program wal-get store %f %p --instance instance`.
+ * -EINVAL: one of them has a line break in it.
  */
 int recovery_make(const struct target *target, const struct target_choice *choice,
 		  const char *program, const char *store, const char *instance,

@@ -103,6 +103,11 @@ static int make(struct layer_chain *chain, const struct target *target,
 	if (rc == 0)
 		rc = recovery_make(target, choice, program, chain->store_path, chain->instance,
 				   ret);
+	if (rc == -EINVAL)
+		return errmsg_set(e, rc,
+				  "PostgreSQL cannot be told a restore_command with a line break: rename "
+				  "%s",
+				  chain->store_path);
 	return rc;
 }
 

@@ -202,6 +202,19 @@ START_TEST(records_come_back)
 }
 END_TEST
 
+/* Neither the record nor the server's settings can hold one. */
+START_TEST(a_newline_in_a_path_is_refused)
+{
+	const struct target t = {.kind = TARGET_LATEST};
+	const struct target_choice choice = {.timeline = 1, .has_archive = true};
+	struct recovery r = {0};
+
+	ck_assert_int_eq(recovery_make(&t, &choice, "/bin/p", "/srv/a\nb", "main", &r), -EINVAL);
+	ck_assert_int_eq(recovery_make(&t, &choice, "/bin/p\r", "/srv", "main", &r), -EINVAL);
+	recovery_clear(&r);
+}
+END_TEST
+
 START_TEST(progress)
 {
 	ck_assert_uint_eq(
@@ -340,6 +353,7 @@ int main(void)
 	tcase_add_test(t, options);
 	tcase_add_test(t, ways);
 	tcase_add_test(t, records_come_back);
+	tcase_add_test(t, a_newline_in_a_path_is_refused);
 	tcase_add_test(t, progress);
 	tcase_add_test(t, restore_points);
 	tcase_add_test(t, names_of_tables);
