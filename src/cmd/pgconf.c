@@ -13,10 +13,12 @@
 
 #define FILE_MAX  (16u << 20) /* bytes of one configuration file */
 #define DEPTH_MAX 10	      /* includes inside includes, as the server counts */
+#define FILES_MAX 1000	      /* files in all: each level could double them */
 
 struct reader {
 	struct pgconf *conf;
 	bool from_auto;
+	unsigned files;
 };
 
 static int read_file(struct reader *r, const char *path, const char *from, unsigned from_line,
@@ -243,6 +245,9 @@ static int read_file(struct reader *r, const char *path, const char *from, unsig
 	if (depth > DEPTH_MAX)
 		return problem(r, from, from_line, "cannot include", path,
 			       "too many files inside each other");
+	if (r->files >= FILES_MAX)
+		return problem(r, from, from_line, "cannot include", path, "too many files");
+	r->files++;
 	rc = sys_read_file(AT_FDCWD, path, FILE_MAX, &data, &size);
 	if (rc == -ENOMEM)
 		return rc;

@@ -209,6 +209,27 @@ START_TEST(the_last_one_counts)
 }
 END_TEST
 
+/* Ten levels of thirty includes would be read till the end of time. */
+START_TEST(includes_are_bounded)
+{
+	FILE *f;
+	char path[300];
+
+	(void)snprintf(path, sizeof(path), "%s/postgresql.conf", unit_path);
+	f = fopen(path, "w");
+	for (unsigned i = 0; i < 30; i++)
+		(void)fputs("include 'postgresql.conf'\n", f);
+	(void)fputs("last = 1\n", f);
+	ck_assert_int_eq(fclose(f), 0);
+	read_conf();
+	ck_assert_str_eq(pgconf_get(&conf, "last"), "1");
+	ck_assert_uint_gt(conf.problem_count, 0);
+	ck_assert_uint_lt(conf.problem_count, 100000);
+	ck_assert_ptr_nonnull(strstr(conf.problems[conf.problem_count - 1].text, "too many files"));
+	pgconf_free(&conf);
+}
+END_TEST
+
 START_TEST(includes)
 {
 	char text[512];
@@ -298,6 +319,7 @@ int main(void)
 	tcase_add_test(files, no_files);
 	tcase_add_test(files, the_last_one_counts);
 	tcase_add_test(files, includes);
+	tcase_add_test(files, includes_are_bounded);
 	tcase_add_test(files, what_the_server_would_stop_at);
 	tcase_add_test(files, writing_out);
 	suite_add_tcase(suite, files);
