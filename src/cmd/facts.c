@@ -102,6 +102,16 @@ static int get_string(const cJSON *o, const char *key, char **ret)
 	return *ret != NULL ? 0 : -ENOMEM;
 }
 
+static int get_number(const cJSON *value, uint32_t *ret)
+{
+	double number = value->valuedouble;
+
+	if (!(number >= 0 && number <= UINT32_MAX))
+		return -EUCLEAN;
+	*ret = (uint32_t)number;
+	return 0;
+}
+
 static int get_fields(const cJSON *o, void *to, bool clone)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(strings); i++) {
@@ -115,8 +125,9 @@ static int get_fields(const cJSON *o, void *to, bool clone)
 		size_t offset = clone ? numbers[i].clone : numbers[i].result;
 		const cJSON *value = cJSON_GetObjectItemCaseSensitive(o, numbers[i].key);
 
-		if (offset != NONE && cJSON_IsNumber(value))
-			*(uint32_t *)field_at(to, offset) = (uint32_t)value->valuedouble;
+		if (offset != NONE && cJSON_IsNumber(value) &&
+		    get_number(value, field_at(to, offset)) < 0)
+			return -EUCLEAN;
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(flags); i++) {
 		size_t offset = clone ? flags[i].clone : flags[i].result;
