@@ -134,14 +134,32 @@ static int load_text(int dirfd, const char *path, struct errmsg *e, char **ret)
 	return 0;
 }
 
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Two hex digits as they are written here. */
+static bool get_byte(const char *text, uint8_t *ret)
+{
+	int high = hex_digit(text[0]), low = high < 0 ? -1 : hex_digit(text[1]);
+
+	if (low < 0)
+		return false;
+	*ret = (uint8_t)(high << 4 | low);
+	return true;
+}
+
 /*
- * The next line's key and its value, decoded in place. False at the end or where the line has no "
- * = ".
+ * The next line's key and its value, decoded in place. False at the end, where the line has no " = "
+ * or an escape that is none.
  */
 static bool next_line(char **pos, char **ret_key, char **ret_value)
 {
 	char *line = *pos, *end = strchr(line, '\n'), *eq, *out;
-	unsigned byte;
+	uint8_t byte;
 
 	if (!end)
 		return false;
@@ -154,12 +172,14 @@ static bool next_line(char **pos, char **ret_key, char **ret_value)
 	*ret_key = line;
 	*ret_value = out = eq + 3;
 	for (const char *in = out; *in; in++) {
-		if (*in == '%' && sscanf(in + 1, "%2x", &byte) == 1) {
-			*out++ = (char)byte;
-			in += 2;
-		} else {
+		if (*in != '%') {
 			*out++ = *in;
+			continue;
 		}
+		if (!get_byte(in + 1, &byte))
+			return false;
+		*out++ = (char)byte;
+		in += 2;
 	}
 	*out = '\0';
 	return true;
@@ -167,15 +187,11 @@ static bool next_line(char **pos, char **ret_key, char **ret_value)
 
 static bool get_hex(const char *value, uint8_t *ret, size_t len)
 {
-	unsigned byte;
-
 	if (strlen(value) != 2 * len)
 		return false;
-	for (size_t i = 0; i < len; i++) {
-		if (sscanf(value + 2 * i, "%2x", &byte) != 1)
+	for (size_t i = 0; i < len; i++)
+		if (!get_byte(value + 2 * i, &ret[i]))
 			return false;
-		ret[i] = (uint8_t)byte;
-	}
 	return true;
 }
 

@@ -262,6 +262,13 @@ START_TEST(newer_and_damaged_superblocks)
 	put("superblock", text);
 	edit_superblock("kind = ", "colour = ");
 	assert_refused(true, -EUCLEAN, "damaged");
+	put("superblock", text);
+	/* An escape is two digits, and does not reach into the next line. */
+	edit_superblock("\ninstance = ", "\nstore = a%1\ninstance = ");
+	assert_refused(true, -EUCLEAN, "damaged");
+	put("superblock", text);
+	edit_superblock("\ncrc32c = ", "\nstore = a%1\ncrc32c = ");
+	assert_refused(true, -EUCLEAN, "damaged");
 	copy = strdup(text);
 	for (size_t i = strlen("format = "); i < strlen(text); i++) {
 		copy[i] ^= 1;
