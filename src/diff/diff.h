@@ -58,6 +58,9 @@ struct diff_namespace {
 	 */
 	int (*dump)(void *ctx, int (*emit)(void *sink, const struct diff_record *record),
 		    void *sink);
+	/* After replay, before anything is written: -EUCLEAN if the names are no tree. NULL: they
+	 * always are. */
+	int (*check)(void *ctx);
 	/* After replay: true if the file has a name. */
 	bool (*is_named)(void *ctx, uint64_t id);
 	/* Bytes of a file as the chain has it (0 for new files): how a file record starts. */

@@ -324,6 +324,16 @@ static void write_note(struct diff *diff, int64_t groups, size_t strays)
 			       (long long)groups, strays);
 }
 
+static int check_names(struct diff *diff, struct errmsg *e)
+{
+	int rc = diff->ns->check ? diff->ns->check(diff->ns->ctx) : 0;
+
+	return rc < 0 ? errmsg_set(e, rc,
+				   "'%s/%s' is damaged: its directories do not form a tree",
+				   diff->path, diff->generation)
+		      : 0;
+}
+
 int diff_recover(struct diff *diff, const struct diff_namespace *ns, struct errmsg *e)
 {
 	struct scan scan = {.diff = diff};
@@ -336,6 +346,8 @@ int diff_recover(struct diff *diff, const struct diff_namespace *ns, struct errm
 		groups = journal_replay(diff, recover_apply, e);
 	if (groups < 0)
 		rc = (int)groups;
+	if (rc == 0)
+		rc = check_names(diff, e);
 	if (rc == 0)
 		rc = for_each_file(diff, drop_if_nameless, e);
 	if (rc == 0 && (diff->unclean || groups > 0)) {

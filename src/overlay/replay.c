@@ -54,6 +54,8 @@ static int apply_link(struct overlay *ov, const struct diff_record *r)
 
 	if (!dir || !f || tree_find(ov, dir, r->name, r->name_len))
 		return -EUCLEAN;
+	if (file_is_dir(f) && (f == ov->root || f->names > 0))
+		return -EUCLEAN;
 	return tree_link(ov, dir, r->name, r->name_len, f, false);
 }
 
@@ -166,6 +168,27 @@ static int dump(void *ctx, emit_fn *emit, void *sink)
 	return rc;
 }
 
+/*
+ * A directory may be empty of its names only at the end, and moved below itself in between; so this
+ * is looked at when all is replayed. Every step of a way up leads to another directory.
+ */
+static bool leads_to_root(const struct overlay *ov, const struct file *dir)
+{
+	for (unsigned steps = HASH_COUNT(ov->files); dir && dir != ov->root && steps > 0; steps--)
+		dir = dir->names > 0 ? dir->parent : NULL;
+	return dir == ov->root;
+}
+
+static int check(void *ctx)
+{
+	const struct overlay *ov = ctx;
+
+	for (const struct file *f = ov->files; f; f = f->hh.next)
+		if (file_is_dir(f) && (f->first_child || f->names > 0) && !leads_to_root(ov, f))
+			return -EUCLEAN;
+	return 0;
+}
+
 static bool is_named(void *ctx, uint64_t id)
 {
 	const struct file *f = overlay_find(ctx, id);
@@ -184,6 +207,7 @@ void replay_setup(struct overlay *ov)
 {
 	ov->ns = (struct diff_namespace){.apply = apply,
 					 .dump = dump,
+					 .check = check,
 					 .is_named = is_named,
 					 .base_size = base_size,
 					 .ctx = ov};
