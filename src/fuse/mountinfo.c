@@ -43,8 +43,7 @@ static uid_t parse_user(const char *super_options)
 	return p != NULL ? (uid_t)strtoul(p + strlen("user_id="), NULL, 10) : 0;
 }
 
-/* Cuts the line up; false if it is not of the known form. */
-static bool parse_line(char *line, char **ret_mountpoint, struct mountinfo *ret)
+bool mountinfo_parse_line(char *line, char **ret_mountpoint, struct mountinfo *ret)
 {
 	char *rest = NULL;
 	char *fields[6];
@@ -93,7 +92,7 @@ static int each_mount(mount_fn fn, void *ctx)
 		struct mountinfo info;
 		char *mountpoint;
 
-		if (parse_line(line, &mountpoint, &info))
+		if (mountinfo_parse_line(line, &mountpoint, &info))
 			rc = fn(ctx, mountpoint, &info);
 	}
 	free(line);

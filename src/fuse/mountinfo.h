@@ -34,4 +34,7 @@ void mountinfo_set_readahead(const char *mountpoint, unsigned kib);
 /* Unmounts, as root by system call, else through fusermount3. -EBUSY: in use. */
 int mountinfo_unmount(const char *mountpoint, bool lazy);
 
+/* Cuts a line of /proc/self/mountinfo up; false if it is not of the known form. For the parser's own tests. */
+bool mountinfo_parse_line(char *line, char **ret_mountpoint, struct mountinfo *ret);
+
 #endif
