@@ -1,7 +1,7 @@
 /*
  * The driver without libFuzzer: calls the fuzzer for each file of the directories and files given,
  * then for copies of it that are cut, changed and doubled. The same in each run; FUZZ_ROUNDS sets
- * how many copies.
+ * how many copies in all.
  */
 #include "fuzz.h"
 
@@ -11,8 +11,8 @@
 
 #define MAX_BYTES (1 << 20)
 
-static unsigned rounds = 2000;
-static unsigned files;
+static unsigned rounds = 20000;
+static unsigned files, found;
 static unsigned long long random_state;
 
 static unsigned next_random(void)
@@ -53,6 +53,12 @@ static size_t damage(uint8_t *copy, size_t len)
 	return len;
 }
 
+static int count(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+	found += flag == FTW_F;
+	return 0;
+}
+
 static int replay(const char *path, const struct stat *st, int flag, struct FTW *ftw)
 {
 	uint8_t *data, *copy;
@@ -72,7 +78,7 @@ static int replay(const char *path, const struct stat *st, int flag, struct FTW 
 	fclose(f);
 	LLVMFuzzerTestOneInput(data, len);
 	random_state = len;
-	for (unsigned i = 0; i < rounds; i++) {
+	for (unsigned i = 0; i < rounds / found; i++) {
 		memcpy(copy, data, len);
 		LLVMFuzzerTestOneInput(copy, damage(copy, len));
 	}
@@ -89,12 +95,14 @@ int main(int argc, char **argv)
 	if (env != NULL)
 		rounds = (unsigned)strtoul(env, NULL, 10);
 	LLVMFuzzerTestOneInput((const uint8_t *)"", 0);
+	for (int i = 1; i < argc; i++)
+		(void)nftw(argv[i], count, 16, FTW_PHYS);
 	for (int i = 1; i < argc; i++) {
 		if (nftw(argv[i], replay, 16, FTW_PHYS) != 0) {
 			perror(argv[i]);
 			return EXIT_FAILURE;
 		}
 	}
-	printf("%u files, %u damaged copies of each\n", files, rounds);
+	printf("%u files, %u damaged copies\n", files, files > 0 ? rounds / files * files : 0);
 	return files > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
