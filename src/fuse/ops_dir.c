@@ -8,6 +8,8 @@
  */
 #include "fuse/fuse_internal.h"
 
+#include "base/util.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -119,8 +121,9 @@ static int dir_buffer(struct session *s, size_t size)
 {
 	void *buf;
 
-	if (s->dir_size >= size)
+	if (s->dir_buffer != NULL && s->dir_size >= size)
 		return 0;
+	size = MAX(size, (size_t)1); /* a place to point to, also for who asks for nothing */
 	buf = realloc(s->dir_buffer, size);
 	if (buf == NULL)
 		return -ENOMEM;
