@@ -141,7 +141,8 @@ static void check_options(char *text)
 static void check_restore(char *text)
 {
 	const struct restore_conf conf = {
-		.backup = "TA0001", .local_time = "now", .needs_archive = true, .pg_version = 15};
+		.backup = "TA0001", .local_time = "now", .primary_conninfo = "",
+		.needs_archive = true, .pg_version = 15};
 	struct restore_recovery r = {0};
 	const char **const fields[] = {&r.time,	     &r.xid,	  &r.lsn,    &r.name,
 				       &r.stop,	     &r.timeline, &r.action, &r.inclusive,
