@@ -64,6 +64,9 @@ void engine_answer(struct io_engine *engine, struct io_op *op);
 /* Runs the operation on the calling thread and sets its result. */
 void engine_run(struct io_op *op);
 
+/* The ring (struct io_uring), NULL where there is none: tests look at what it refuses. */
+void *engine_uring_ring(struct io_engine *engine);
+
 uint64_t engine_iov_bytes(const struct io_op *op);
 
 struct pool;

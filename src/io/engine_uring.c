@@ -16,6 +16,8 @@
 #include <errno.h>
 #include <liburing.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define DEPTH_DEFAULT 256u
 #define DEPTH_MAX     16384u
@@ -200,10 +202,11 @@ static void uring_collect(struct io_engine *engine, bool must_progress, struct o
 	pool_collect(u->pool, completed);
 }
 
+static const uint8_t needed[] = {IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC,
+				 IORING_OP_FALLOCATE};
+
 static int probe_opcodes(struct io_uring *ring)
 {
-	static const int needed[] = {IORING_OP_NOP, IORING_OP_READV, IORING_OP_WRITEV,
-				     IORING_OP_FSYNC, IORING_OP_FALLOCATE};
 	struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
 	int rc = 0;
 
@@ -242,39 +245,78 @@ static int probe_roundtrip(struct io_uring *ring)
 	static char byte; /* static: the kernel may still write it if we have lost patience */
 	static struct iovec iov = {.iov_base = &byte, .iov_len = 1};
 	_cleanup_close_ int fd = memfd_create("pgoverlay-probe", MFD_CLOEXEC);
-	int rc;
 
-	io_uring_prep_nop(io_uring_get_sqe(ring));
-	rc = roundtrip(ring);
-	if (rc < 0)
-		return rc;
 	if (fd < 0)
 		return -errno;
 	io_uring_prep_readv(io_uring_get_sqe(ring), fd, &iov, 1, 0);
 	return roundtrip(ring); /* 0: the file is empty */
 }
 
-static int start_ring(struct uring *u, int event_fd)
+/* With the most that the kernel knows: it refuses flags that are newer than itself. */
+static int init_ring(struct uring *u)
 {
-	struct io_uring_params params = {.flags = IORING_SETUP_CQSIZE | IORING_SETUP_COOP_TASKRUN,
-					 .cq_entries = u->depth * 2};
-	int rc;
+	static const unsigned more[] = {
+		IORING_SETUP_R_DISABLED | IORING_SETUP_COOP_TASKRUN,
+		IORING_SETUP_R_DISABLED, /* before Linux 5.19 */
+		0,			 /* before Linux 5.10 */
+	};
+	int rc = -EINVAL;
 
-	rc = io_uring_queue_init_params(u->depth, &u->ring, &params);
-	if (rc == -EINVAL) { /* before Linux 5.19 */
-		params = (struct io_uring_params){.flags = IORING_SETUP_CQSIZE,
-						  .cq_entries = u->depth * 2};
+	for (unsigned i = 0; i < ARRAY_SIZE(more) && rc == -EINVAL; i++) {
+		struct io_uring_params params = {.flags = IORING_SETUP_CQSIZE | more[i],
+						 .cq_entries = u->depth * 2};
+
 		rc = io_uring_queue_init_params(u->depth, &u->ring, &params);
 	}
+	return rc;
+}
+
+/* liburing 2.3 declares functions for this and does not have them. */
+static int register_at(const struct io_uring *ring, unsigned what, const void *arg, unsigned count)
+{
+	return syscall(SYS_io_uring_register, ring->ring_fd, what, arg, count) < 0 ? -errno : 0;
+}
+
+/* From here on the ring does what is needed and nothing else, whoever submits to it. */
+static int restrict_ring(struct io_uring *ring)
+{
+	struct io_uring_restriction allowed[ARRAY_SIZE(needed)] = {0};
+	int rc = 0;
+
+	if ((ring->flags & IORING_SETUP_R_DISABLED) == 0)
+		return 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(needed); i++) {
+		allowed[i].opcode = IORING_RESTRICTION_SQE_OP;
+		allowed[i].sqe_op = needed[i];
+	}
+	/* Without it (Linux 5.10) the library waits by an operation of its own. */
+	if ((ring->features & IORING_FEAT_EXT_ARG) != 0)
+		rc = register_at(ring, IORING_REGISTER_RESTRICTIONS, allowed, ARRAY_SIZE(allowed));
+	return rc == 0 ? register_at(ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0) : rc;
+}
+
+static int start_ring(struct uring *u, int event_fd)
+{
+	int rc = init_ring(u);
+
 	if (rc < 0)
 		return rc;
 	u->ring_is_up = true;
 	rc = probe_opcodes(&u->ring);
 	if (rc == 0)
-		rc = probe_roundtrip(&u->ring);
-	if (rc == 0)
 		rc = io_uring_register_eventfd(&u->ring, event_fd);
+	if (rc == 0)
+		rc = restrict_ring(&u->ring);
+	if (rc == 0)
+		rc = probe_roundtrip(&u->ring);
 	return rc;
+}
+
+void *engine_uring_ring(struct io_engine *engine)
+{
+	struct uring *u = engine->driver == &engine_driver_uring ? engine->state : NULL;
+
+	return u != NULL ? &u->ring : NULL;
 }
 
 static int uring_start(struct io_engine *engine, const struct io_engine_options *options,
