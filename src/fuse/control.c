@@ -49,6 +49,8 @@ struct control {
 	struct connection *unmounter; /* the helper works for it */
 };
 
+char *(*control_test_command)(struct session *session, const char *line);
+
 /* ---- answers ---- */
 
 static void connection_end(struct connection *c)
@@ -175,6 +177,8 @@ static void run_command(struct connection *c)
 		log_notice("stopping: asked to through the control socket");
 		c->waits = true;
 		s->end = SESSION_STOPPED;
+	} else if (control_test_command != NULL) {
+		answer(c, control_test_command(s, c->line));
 	} else {
 		answer_result(c, -EINVAL);
 	}

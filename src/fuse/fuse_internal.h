@@ -222,6 +222,12 @@ void control_unmounted(struct session *session, int rc);
 /* The session has ended and rc is its last word: tells whoever asked for it. */
 void control_finish(struct session *session, int rc);
 
+/*
+ * NULL but in programs that tests link with code of their own: what no command of ours is goes
+ * there, on the core thread. The answer is malloc'ed.
+ */
+extern char *(*control_test_command)(struct session *session, const char *line);
+
 /* ---- status.c ---- */
 
 char *status_json(struct session *session); /* malloc'ed */

@@ -23,6 +23,7 @@ enum helper_op {
 	HELPER_READAHEAD,
 	HELPER_UNMOUNT,
 	HELPER_UNMOUNT_LAZY,
+	HELPER_GIVE, /* with a descriptor */
 	HELPER_DONE
 };
 
@@ -43,6 +44,8 @@ struct helper_state {
 	struct mountinfo mount;
 	bool mounted;
 	bool orderly;
+	int *fds; /* given */
+	unsigned fd_count;
 };
 
 static bool is_ours(const struct helper_state *h)
@@ -66,7 +69,42 @@ static int unmount(struct helper_state *h, bool lazy)
 	return rc;
 }
 
-static void handle(struct helper_state *h, int fd, const struct helper_message *m)
+/* Room for one descriptor beside a message. */
+union rights {
+	char space[CMSG_SPACE(sizeof(int))];
+	struct cmsghdr align;
+};
+
+static int receive(int fd, struct helper_message *ret, int *ret_fd)
+{
+	struct iovec iov = {.iov_base = ret, .iov_len = sizeof(*ret)};
+	union rights rights;
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = &rights,
+			     .msg_controllen = sizeof(rights)};
+	ssize_t n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
+	const struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+
+	*ret_fd = -1;
+	if (c != NULL && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+		memcpy(ret_fd, CMSG_DATA(c), sizeof(*ret_fd));
+	if (n < 0)
+		return -errno;
+	return n == (ssize_t)sizeof(*ret) ? 0 : -EPIPE;
+}
+
+static void keep(struct helper_state *h, int given)
+{
+	int *fds = given >= 0 ? reallocarray(h->fds, h->fd_count + 1, sizeof(*fds)) : NULL;
+
+	if (fds == NULL)
+		return;
+	h->fds = fds;
+	h->fds[h->fd_count++] = given;
+}
+
+static void handle(struct helper_state *h, int fd, const struct helper_message *m, int given)
 {
 	int rc;
 
@@ -81,6 +119,9 @@ static void handle(struct helper_state *h, int fd, const struct helper_message *
 	case HELPER_UNMOUNT_LAZY:
 		rc = unmount(h, m->op == HELPER_UNMOUNT_LAZY);
 		(void)send(fd, &rc, sizeof(rc), MSG_NOSIGNAL);
+		break;
+	case HELPER_GIVE:
+		keep(h, given);
 		break;
 	case HELPER_DONE:
 		h->orderly = true;
@@ -108,7 +149,7 @@ static void __attribute__((noreturn)) helper_main(int fd, const struct helper_op
 {
 	struct helper_state h = {.options = options};
 	struct helper_message m;
-	ssize_t n;
+	int given, rc;
 
 	(void)prctl(PR_SET_NAME, "pgoverlay-helpr");
 	(void)signal(SIGTERM, SIG_IGN);
@@ -117,16 +158,14 @@ static void __attribute__((noreturn)) helper_main(int fd, const struct helper_op
 	helper_close_others(fd, options->keep_fd);
 	if (options->started != NULL)
 		options->started(options->ctx);
-	for (;;) {
-		n = recv(fd, &m, sizeof(m), 0);
-		if (n == (ssize_t)sizeof(m))
-			handle(&h, fd, &m);
-		else if (n >= 0 || errno != EINTR)
-			break;
-	}
+	do {
+		rc = receive(fd, &m, &given);
+		if (rc == 0)
+			handle(&h, fd, &m, given);
+	} while (rc == 0 || rc == -EINTR);
 	(void)unmount(&h, true);
 	if (options->finish != NULL)
-		options->finish(options->ctx, h.orderly);
+		options->finish(options->ctx, h.orderly, h.fds, h.fd_count);
 	_exit(0);
 }
 
@@ -191,6 +230,24 @@ static int tell(struct helper *helper, enum helper_op op, unsigned arg)
 	const struct helper_message m = {.op = op, .arg = arg};
 
 	return send(helper->fd, &m, sizeof(m), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+int helper_give(struct helper *helper, int fd)
+{
+	struct helper_message m = {.op = HELPER_GIVE};
+	struct iovec iov = {.iov_base = &m, .iov_len = sizeof(m)};
+	union rights rights = {{0}};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = &rights,
+			     .msg_controllen = sizeof(rights)};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(fd));
+	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+	return sendmsg(helper->fd, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
 int helper_mounted(struct helper *helper)

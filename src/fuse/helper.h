@@ -21,8 +21,8 @@ struct helper_options {
 	int keep_fd;		    /* stays open in the helper; -1: none */
 	void (*started)(void *ctx); /* in the helper, first; NULL is fine */
 	/* In the helper, when the daemon has ended and nothing is mounted any more; orderly:
-	 * helper_done was called before. */
-	void (*finish)(void *ctx, bool orderly);
+	 * helper_done was called before. fds: what helper_give has given. */
+	void (*finish)(void *ctx, bool orderly, const int *fds, unsigned count);
 	void *ctx;
 };
 
@@ -32,6 +32,9 @@ int helper_start(const struct helper_options *options, struct errmsg *e, struct 
 void helper_free(struct helper *helper);
 /* The same, and waits until it has ended: for the way back when mounting fails. */
 void helper_end(struct helper *helper);
+
+/* A copy of fd for options.finish, which may do with it what the daemon no longer may. */
+int helper_give(struct helper *helper, int fd);
 
 pid_t helper_pid(const struct helper *helper);
 int helper_fd(const struct helper *helper); /* polls readable when helper_answer has something */

@@ -283,8 +283,10 @@ struct store_driver {
 	 */
 	int (*open_chain)(struct store *store, const char *instance, const char *backup, pid_t lock_pid,
 			  struct errmsg *e, struct layer_chain **ret);
-	/* Drops the locks. NULL is fine. */
+	/* Drops the locks, as far as the process may. NULL is fine. */
 	void (*close_chain)(struct layer_chain *chain);
+	/* Drops the lock of process lock_pid on the layer with that dirfd, in another process. NULL: there are none. */
+	void (*unlock)(int layer_dirfd, pid_t lock_pid);
 	/* For a restore. The arrays are freed with layer_extras_free. */
 	int (*extras)(struct layer_chain *chain, struct errmsg *e, struct layer_extras *ret);
 
@@ -323,6 +325,8 @@ struct store {
 /* Finds the driver for a path and opens it. A kind that is recognised but has no driver is named: -ENOTSUP. */
 int store_open(const char *path, struct errmsg *e, struct store **ret);
 void store_close(struct store *store);
+/* Takes the lock of a process that ends off a layer, whatever kind of store it lies in. */
+void store_unlock(int layer_dirfd, pid_t lock_pid);
 
 void layer_extras_free(struct layer_extras *extras);
 

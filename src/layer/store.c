@@ -142,6 +142,14 @@ void store_close(struct store *store)
 		store->driver->close(store);
 }
 
+void store_unlock(int layer_dirfd, pid_t lock_pid)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(drivers); i++) {
+		if (drivers[i]->unlock != NULL)
+			drivers[i]->unlock(layer_dirfd, lock_pid);
+	}
+}
+
 void layer_extras_free(struct layer_extras *extras)
 {
 	free(extras->spaces);

@@ -281,6 +281,14 @@ static void close_member(struct probackup_chain *chain, struct probackup_layer *
 	free(member->files);
 }
 
+void chain_unlock(int layer_dirfd, pid_t lock_pid)
+{
+	const struct lock_request request = {
+		.pid = lock_pid, .held_ms = LOCK_RELEASE_MS, .empty_ms = LOCK_RELEASE_MS};
+
+	lock_release(layer_dirfd, &request);
+}
+
 void chain_close(struct probackup_chain *chain)
 {
 	if (chain == NULL)

@@ -398,6 +398,7 @@ const struct store_driver probackup_driver = {
 	.list_free = probackup_list_free,
 	.open_chain = probackup_open_chain,
 	.close_chain = probackup_close_chain,
+	.unlock = chain_unlock,
 	.extras = probackup_extras,
 	.wal_read = probackup_wal_read,
 	.wal_list = probackup_wal_list,

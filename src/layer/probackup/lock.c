@@ -355,6 +355,34 @@ static void unshare_locked(int dirfd, const struct lock_request *request)
 	latch_drop(dirfd);
 }
 
+/* Looked at without the latch, so that a lock that is long gone costs nobody a wait. */
+static bool has_line(int dirfd, pid_t pid)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+
+	if (sys_read_beneath(dirfd, LINES, LINES_MAX, &text, &len) < 0)
+		return false;
+	for (const char *line = text; line != NULL && *line != '\0';) {
+		if (parse_pid(line) == (long)pid)
+			return true;
+		line = strchr(line, '\n');
+		if (line != NULL)
+			line++;
+	}
+	return false;
+}
+
+void lock_release(int dirfd, const struct lock_request *request)
+{
+	(void)pthread_mutex_lock(&mutex);
+	if (has_line(dirfd, request->pid) && latch_take(dirfd, "", request, NULL) == 0) {
+		(void)rewrite_lines(dirfd, request->pid, false);
+		latch_drop(dirfd);
+	}
+	(void)pthread_mutex_unlock(&mutex);
+}
+
 void lock_unshare(int dirfd, const struct lock_request *request)
 {
 	(void)pthread_mutex_lock(&mutex);

@@ -39,4 +39,7 @@ int lock_share(int dirfd, const char *id, const struct lock_request *request,
 /* Takes the line out again. If that fails it stays: harmless as soon as the process is gone. */
 void lock_unshare(int dirfd, const struct lock_request *request);
 
+/* The same for another process, if it has a line. */
+void lock_release(int dirfd, const struct lock_request *request);
+
 #endif

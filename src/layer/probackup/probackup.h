@@ -172,5 +172,6 @@ int chain_open(int instance_dirfd, const struct catalog_chain *members,
 	       const struct store_options *options, pid_t lock_pid, struct errmsg *e,
 	       struct probackup_chain **ret);
 void chain_close(struct probackup_chain *chain); /* NULL is fine */
+void chain_unlock(int layer_dirfd, pid_t lock_pid);
 
 #endif
