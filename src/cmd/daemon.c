@@ -1,47 +1,26 @@
 /*
  * The order matters. The helper is forked first, while there is little memory and every right.
  * Store and diff are opened with the owner's effective ids, so that what the owner may not read
- * fails here and by name. The mount needs the rights again. Only then they go, and only after that
- * threads and the ring are made.
+ * fails here and by name. The mount needs the rights again. Only then they go, and with them every
+ * way to files that are neither store nor diff; only after that threads and the ring are made.
  */
-#include "cmd/daemon.h"
+#include "cmd/daemon_internal.h"
 
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/util.h"
 #include "cmd/facts.h"
-#include "cmd/recovery.h"
+#include "cmd/rights.h"
 #include "cmd/title.h"
 #include "cmd/wal.h"
-#include "fuse/session.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <stdio.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 #define BUFFER_BYTES  (64u << 20)
 #define JOURNAL_LIMIT 0 /* the diff's default */
-
-struct daemon {
-	struct mount_plan *plan;
-	const struct daemon_report *report;
-	struct helper *helper;
-	struct store *store;
-	struct layer_chain *chain;
-	struct diff *diff;
-	struct overlay *overlay;
-	struct session *session;
-	struct io_engine *io;
-	struct vfd_cache *vfds;
-	struct bufpool *buffers;
-	char *wal_dir;
-	struct mount_result result;
-	struct recovery recovery; /* what a new diff is prepared for */
-	bool served;
-};
 
 int daemon_detach(int keep, int keep2)
 {
@@ -56,16 +35,23 @@ int daemon_detach(int keep, int keep2)
 
 static void helper_started(void *ctx)
 {
-	const struct mount_plan *plan = ctx;
+	const struct daemon *d = ctx;
 
-	title_set("pgoverlay: unmounts %s", plan->mountpoint);
+	title_set("pgoverlay: unmounts %s", d->plan->mountpoint);
 }
 
-static void helper_finish(void *ctx, bool orderly)
+static void helper_finish(void *ctx, bool orderly, const int *fds, unsigned count)
 {
+	const struct daemon *d = ctx;
+	bool entered = count > 0 && owner_enter(&d->plan->owner, NULL) == 0;
+
+	for (unsigned i = 0; entered && i < count; i++)
+		store_unlock(fds[i], d->pid);
+	if (entered)
+		owner_leave();
 	/* A clone whose daemon was killed stays as it is: its owner may want what it holds. */
 	if (orderly)
-		plan_finish(ctx);
+		plan_finish(d->plan);
 }
 
 static int start_helper(struct daemon *d, struct errmsg *e)
@@ -75,9 +61,10 @@ static int start_helper(struct daemon *d, struct errmsg *e)
 		.keep_fd = d->plan->run_fd,
 		.started = helper_started,
 		.finish = helper_finish,
-		.ctx = d->plan,
+		.ctx = d,
 	};
 
+	d->pid = getpid();
 	return helper_start(&options, e, &d->helper);
 }
 
@@ -226,94 +213,6 @@ static int open_as_owner(struct daemon *d, struct errmsg *e)
 	return rc;
 }
 
-/* ---- facts ---- */
-
-static int copy_string(const char *from, char **to)
-{
-	if (from == NULL)
-		return 0;
-	*to = strdup(from);
-	return *to != NULL ? 0 : -ENOMEM;
-}
-
-static int make_note(const struct daemon *d, char **ret)
-{
-	const struct recovery *r = &d->recovery;
-	bool recovers = r->kind != TARGET_NONE;
-	const char *parts[] = {
-		d->plan->note,
-		d->diff != NULL ? diff_recovery_note(d->diff) : NULL,
-		recovers ? "prepared for recovery to " : NULL,
-	};
-	size_t len;
-	FILE *out = open_memstream(ret, &len);
-
-	if (out == NULL)
-		return -ENOMEM;
-	for (unsigned i = 0; i < ARRAY_SIZE(parts); i++) {
-		if (parts[i] != NULL && parts[i][0] != 0)
-			(void)fprintf(out, "%s%s", ftell(out) > 0 ? "; " : "", parts[i]);
-	}
-	if (recovers)
-		(void)fprintf(out, "%s%s%s, then %s", target_kind_name(r->kind),
-			      r->value[0] != 0 ? " " : "", r->value, target_action_name(r->action));
-	return fclose(out) == 0 ? 0 : -ENOMEM;
-}
-
-static int fill_chain(struct daemon *d)
-{
-	struct mount_result *r = &d->result;
-
-	r->chain = calloc(d->chain->count, sizeof(*r->chain));
-	if (r->chain == NULL)
-		return -ENOMEM;
-	for (; r->chain_count < d->chain->count; r->chain_count++) {
-		int rc = copy_string(d->chain->layers[r->chain_count]->id,
-				     &r->chain[r->chain_count]);
-
-		if (rc != 0)
-			return rc;
-	}
-	return 0;
-}
-
-static int fill_result(struct daemon *d)
-{
-	const struct mount_plan *p = d->plan;
-	struct mount_result *r = &d->result;
-	const struct {
-		const char *from;
-		char **to;
-	} copies[] = {
-		{p->mountpoint, &r->mountpoint},
-		{p->store, &r->store},
-		{d->chain->instance, &r->instance},
-		{d->chain->layers[d->chain->count - 1]->id, &r->backup},
-		{p->diff, &r->diff},
-		{d->wal_dir, &r->wal_dir},
-		{p->folder, &r->folder},
-		{p->run_dir, &r->run_dir},
-		{d->chain->warnings, &r->warnings},
-	};
-	int rc = 0;
-
-	for (unsigned i = 0; rc == 0 && i < ARRAY_SIZE(copies); i++)
-		rc = copy_string(copies[i].from, copies[i].to);
-	if (rc == 0)
-		rc = make_note(d, &r->note);
-	if (rc == 0)
-		rc = fill_chain(d);
-	r->pid = getpid();
-	r->uid = p->owner.uid;
-	r->gid = p->owner.gid;
-	r->pg_version = d->chain->pg_version;
-	r->needs_archive = d->chain->needs_archive;
-	r->read_only = p->diff == NULL;
-	r->temporary = p->temporary;
-	r->own_mountpoint = p->own_mountpoint;
-	return rc;
-}
-
 /* ---- mounting ---- */
 
 static int mount_session(struct daemon *d, struct errmsg *e)
@@ -333,36 +232,23 @@ static int mount_session(struct daemon *d, struct errmsg *e)
 	return rc;
 }
 
-/* A permanent clone is listed even when it is not mounted. */
-static void remember(const struct daemon *d)
-{
-	_cleanup_free_ char *facts = facts_text(&d->result);
-
-	if (facts != NULL && d->plan->diff != NULL && !d->plan->temporary)
-		registry_remember(d->plan->home, d->plan->diff, facts);
-}
-
 /* ---- for good ---- */
 
-static int drop_rights(const struct owner *owner, struct errmsg *e)
+/*
+ * Before the engine's threads, which are born confined. What the process cannot do any more, the
+ * helper does at the end: it has the directories whose locks are to be taken off.
+ */
+static int confine(struct daemon *d, struct errmsg *e)
 {
-	int rc;
+	int rc = 0;
 
-	/* Write-out of a file system must not wait for dirty pages of its own making. */
-	(void)prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
-	if (geteuid() != 0 || owner->uid == 0)
-		return 0;
-	rc = initgroups(owner->name, owner->gid);
-	if (rc < 0)
-		rc = setgroups(1, &owner->gid);
-	if (rc < 0 || setresgid(owner->gid, owner->gid, owner->gid) < 0 ||
-	    setresuid(owner->uid, owner->uid, owner->uid) < 0)
-		return errmsg_set(e, -errno, "cannot become user %s: %s", owner->name,
-				  strerror(errno));
-	if (setuid(0) == 0 || geteuid() != owner->uid || getuid() != owner->uid)
-		return errmsg_set(e, -EPERM, "cannot give up root's rights for user %s",
-				  owner->name);
-	return 0;
+	for (unsigned i = 0; i < d->chain->count && rc == 0; i++)
+		rc = helper_give(d->helper, d->chain->layers[i]->dirfd);
+	if (rc != 0)
+		return errmsg_set(e, rc, "the helper is gone: %s", strerror(-rc));
+	d->confined = true;
+	return rights_confine(d->store->dirfd, d->diff != NULL ? diff_dirfd(d->diff) : -1,
+			      d->plan->run_fd, e);
 }
 
 static void serving(void *ctx)
@@ -390,7 +276,7 @@ static int start_parts(struct daemon *d, struct errmsg *e)
 	if (rc == 0)
 		rc = overlay_start(d->overlay, d->io, d->vfds, d->buffers);
 	if (rc == 0)
-		rc = copy_string(io_engine_name(d->io), &d->result.engine);
+		rc = daemon_copy_string(io_engine_name(d->io), &d->result.engine);
 	return rc;
 }
 
@@ -426,18 +312,22 @@ static int prepare(struct daemon *d, struct errmsg *e)
 	if (rc == 0)
 		rc = open_as_owner(d, e);
 	if (rc == 0)
-		rc = fill_result(d);
+		rc = daemon_fill_result(d);
 	if (rc == 0)
 		rc = mount_session(d, e);
 	if (rc != 0)
 		return rc;
-	remember(d);
+	daemon_remember(d);
 	session_block_signals();
-	rc = drop_rights(&d->plan->owner, e);
+	rc = rights_drop(&d->plan->owner, e);
+	if (rc == 0)
+		rc = confine(d, e);
 	if (rc == 0)
 		rc = start_parts(d, e);
 	if (rc == 0)
 		rc = start_session(d, e);
+	if (rc == 0)
+		rights_confine_calls();
 	return rc;
 }
 
@@ -449,8 +339,8 @@ static void wait_idle(struct io_engine *io)
 
 /*
  * Frees what is there, last made first. Where mounting failed the rights are still there, but lock
- * files in the store are rewritten as the owner. The helper goes last: it removes what nobody uses
- * any more.
+ * files in the store are rewritten as the owner; where it did not, the helper does that. The helper
+ * goes last: it removes what nobody uses any more.
  */
 static void tear_down(struct daemon *d)
 {
@@ -489,7 +379,7 @@ int daemon_serve(struct mount_plan *plan, const struct daemon_report *report, st
 
 	if (rc == 0)
 		rc = session_serve(d.session);
-	else if (d.session != NULL)
+	else if (d.session != NULL && !d.confined)
 		session_unmount(d.session);
 	*ret_served = d.served;
 	if (rc != 0 && !d.served)
