@@ -197,32 +197,44 @@ static int wait_for_wal(struct up *up)
 			  (int)pid, up->mount.wal_dir, (int)pid);
 }
 
-int up_look_inside(struct up *up)
+static int as_owner(struct up *up, int (*fn)(struct up *up))
 {
-	char role[SUPERUSER_NAME_SIZE];
-	int rc;
+	int rc = owner_enter(&up->owner, up->e);
 
-	rc = refuse_root(up);
-	if (rc == 0)
-		rc = find_programs(up);
-	if (rc == 0)
-		rc = wait_for_wal(up);
-	if (rc == 0)
-		rc = owner_enter(&up->owner, up->e);
 	if (rc < 0)
 		return rc;
-	rc = find_recovery(up);
+	rc = fn(up);
+	owner_leave();
+	return rc;
+}
+
+static int read_clone(struct up *up)
+{
+	char role[SUPERUSER_NAME_SIZE];
+	int rc = find_recovery(up);
+
 	if (rc == 0)
 		rc = remove_signals(up);
-	if (rc == 0)
-		rc = judge_pid_file(up);
 	if (rc == 0)
 		up->facts.user =
 			strdup(superuser_find(up->mount.mountpoint, up->bin.major, role) == 0
 				       ? role
 				       : "postgres");
-	owner_leave();
 	if (rc == 0 && up->facts.user == NULL)
 		rc = errmsg_set(up->e, -ENOMEM, "out of memory");
 	return rc;
+}
+
+/* The server that is left as a whole is named before any of its processes that has WAL open. */
+int up_look_inside(struct up *up)
+{
+	int rc = refuse_root(up);
+
+	if (rc == 0)
+		rc = find_programs(up);
+	if (rc == 0)
+		rc = as_owner(up, judge_pid_file);
+	if (rc == 0)
+		rc = wait_for_wal(up);
+	return rc == 0 ? as_owner(up, read_clone) : rc;
 }

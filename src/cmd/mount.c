@@ -8,6 +8,7 @@
 #include "cmd/daemon.h"
 #include "cmd/facts.h"
 #include "cmd/options.h"
+#include "cmd/server.h"
 #include "fuse/mountinfo.h"
 
 #include "base/sys.h"
@@ -172,6 +173,21 @@ int mount_clone(const struct mount_request *request, struct errmsg *e, struct mo
 	return rc;
 }
 
+/* `up` removes such a file; who starts the server himself reads here why it would refuse. */
+static void warn_of_pid_file(const struct mount_result *result)
+{
+	char name[32];
+	pid_t pid = server_find_foreign(result->mountpoint, name);
+
+	if (pid != 0)
+		(void)fprintf(stderr,
+			      "pgoverlay: warning: postmaster.pid is left from an earlier server; "
+			      "its number %d is "
+			      "now the process '%s': remove '%s/postmaster.pid' before you start "
+			      "PostgreSQL\n",
+			      (int)pid, name, result->mountpoint);
+}
+
 int cmd_mount(int argc, char **argv)
 {
 	struct mount_request request = MOUNT_REQUEST_INIT;
@@ -188,6 +204,8 @@ int cmd_mount(int argc, char **argv)
 		mount_result_warn(&result); /* as mount(8): nothing more to say */
 	else if (!request.foreground)
 		mount_result_print(&result, request.json);
+	if (!request.foreground)
+		warn_of_pid_file(&result);
 	mount_result_free(&result);
 	return CMD_GOOD;
 }

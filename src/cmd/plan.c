@@ -19,6 +19,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#define DEAD_WAIT_MS 60000
+
 /* ---- directories for the owner ---- */
 
 static int stop_at_first(void *ctx, const char *name, unsigned char d_type)
@@ -172,7 +174,12 @@ int plan_clear_dead(const char *mountpoint, struct errmsg *e, unsigned *ret_clea
 		pid_t pid = clone.pid;
 		int rc;
 
+		/* Aborted: the daemon makes its last commit, then the mount goes. */
+		if (held && mountinfo_is_dead(mountpoint))
+			held = registry_wait_end(&clone, DEAD_WAIT_MS) != 0;
 		registry_clone_free(&clone);
+		if (known && !held && mountinfo_find(mountpoint, &info) != 0)
+			break;
 		if (held || (!known && !mountinfo_is_dead(mountpoint)))
 			return errmsg_set(e, -EBUSY,
 					  "'%s' is mounted already (process %d serves it); "

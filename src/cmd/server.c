@@ -255,6 +255,22 @@ pid_t server_find(const char *data_dir)
 	return works_in == NULL || strcmp(works_in, data_dir) == 0 ? pid : 0;
 }
 
+pid_t server_find_foreign(const char *data_dir, char ret_name[32])
+{
+	_cleanup_free_ char *name = NULL;
+	pid_t pid = pid_in_file(data_dir);
+	char path[64];
+	size_t len;
+
+	if (!process_is_alive(pid) || server_find(data_dir) == pid)
+		return 0;
+	(void)snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	if (sys_read_file(AT_FDCWD, path, 64, &name, &len) < 0)
+		return 0;
+	(void)snprintf(ret_name, 32, "%.*s", (int)strcspn(name, "\n"), name);
+	return pid;
+}
+
 int server_stop(pid_t pid, enum server_stop how, void (*tell)(const char *text),
 		const volatile bool *stop, struct errmsg *e)
 {

@@ -96,6 +96,12 @@ void server_wait_gone(const char *data_dir);
  * else 0. */
 pid_t server_find(const char *data_dir);
 
+/*
+ * The process that postmaster.pid names if it lives and is no server of this directory, and its
+ * name: PostgreSQL takes it for one if it is the same user's, and does not start. 0: there is none.
+ */
+pid_t server_find_foreign(const char *data_dir, char ret_name[32]);
+
 /* The last lines of the log from byte `from` on, malloc'ed, each indented; "" if there are none. */
 char *server_log_tail(const char *log, uint64_t from, unsigned lines);
 

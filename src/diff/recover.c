@@ -317,11 +317,16 @@ static int make_durable(struct diff *diff, const struct scan *scan, struct errms
 
 static void write_note(struct diff *diff, int64_t groups, size_t strays)
 {
+	char removed[64] = "";
+
+	if (strays > 0)
+		(void)snprintf(removed, sizeof(removed),
+			       ", removed %zu file%s that no commit had reached", strays,
+			       strays == 1 ? "" : "s");
 	if (groups > 0 || strays > 0)
 		(void)snprintf(diff->note, sizeof(diff->note),
-			       "recovered the diff: replayed %lld commits, removed %zu files that "
-			       "no commit had reached",
-			       (long long)groups, strays);
+			       "recovered the diff: replayed %lld commit%s%s", (long long)groups,
+			       groups == 1 ? "" : "s", removed);
 }
 
 static int check_names(struct diff *diff, struct errmsg *e)

@@ -11,12 +11,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#define ANSWER_WAIT_MS 2000
+#define POLL_MS	       2
 
 extern char **environ;
 
@@ -148,15 +153,34 @@ int mountinfo_each(mount_fn fn, void *ctx)
 	return each_mount(each_of_ours, &each);
 }
 
+/* stat would be answered from the kernel's cache; statfs never is. */
+static bool says_dead(const char *mountpoint)
+{
+	struct statfs st;
+
+	return statfs(mountpoint, &st) != 0 && (errno == ENOTCONN || errno == ECONNABORTED);
+}
+
 bool mountinfo_is_dead(const char *mountpoint)
 {
 	struct mountinfo info;
-	struct statfs st;
+	int status = 0;
+	pid_t pid;
 
 	if (mountinfo_find(mountpoint, &info) != 0 || strcmp(info.fstype, SESSION_FSTYPE) != 0)
 		return false;
-	/* stat would be answered from the kernel's cache; statfs never is. */
-	return statfs(mountpoint, &st) != 0 && (errno == ENOTCONN || errno == ECONNABORTED);
+	/* In a process of its own: one whose daemon lives and is stuck does not answer. */
+	pid = fork();
+	if (pid == 0)
+		_exit(says_dead(mountpoint));
+	for (int waited = 0; pid > 0 && waited < ANSWER_WAIT_MS; waited += POLL_MS) {
+		if (waitpid(pid, &status, WNOHANG) != 0)
+			return WIFEXITED(status) && WEXITSTATUS(status) == 1;
+		(void)poll(NULL, 0, POLL_MS);
+	}
+	if (pid > 0)
+		(void)kill(pid, SIGKILL);
+	return false;
 }
 
 void mountinfo_set_readahead(const char *mountpoint, unsigned kib)
