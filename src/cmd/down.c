@@ -143,7 +143,8 @@ static int take_down(const struct clone *clone, bool discard, struct errmsg *e)
 	(void)server_facts_read(clone->run_dir, &facts);
 	rc = stop_server(clone, &facts, discard, &stopped, e);
 	if (rc == 0)
-		rc = umount_clone(clone->mountpoint, discard ? UMOUNT_DISCARD : 0, e);
+		rc = umount_clone(clone->mountpoint,
+				  UMOUNT_FOR_GOOD | (discard ? UMOUNT_DISCARD : 0), e);
 	if (rc == 0 && facts.own_host)
 		server_socket_dir_remove(facts.host);
 	if (rc == 0)

@@ -85,6 +85,8 @@ void mount_result_free(struct mount_result *result);
 #define UMOUNT_DISCARD 1u
 /* Although PostgreSQL runs there; the diff is committed all the same. */
 #define UMOUNT_FORCE 2u
+/* Somebody wants it down: `up --all` leaves it alone. */
+#define UMOUNT_FOR_GOOD 4u
 
 /*
  * Commits, unmounts, waits until the serving process is gone and the diff's lock is free, removes a

@@ -207,8 +207,38 @@ void registry_forget(const char *home, const char *diff)
 {
 	_cleanup_free_ char *path = hashed_path(home, "known", diff, ".json");
 
+	_cleanup_free_ char *start = registry_start_path(home, diff);
+
 	if (path != NULL)
 		(void)sys_unlinkat(AT_FDCWD, path, 0);
+	if (start != NULL)
+		(void)sys_unlinkat(AT_FDCWD, start, 0);
+	registry_unwanted(home, diff);
+}
+
+/* ---- how it was started ---- */
+
+char *registry_start_path(const char *home, const char *diff)
+{
+	return hashed_path(home, "known", diff, REGISTRY_START);
+}
+
+void registry_remember_start(const char *home, const char *diff, const void *text, size_t len)
+{
+	_cleanup_free_ char *start = registry_start_path(home, diff);
+	_cleanup_free_ char *wanted = hashed_path(home, "known", diff, REGISTRY_WANTED);
+
+	if (start != NULL && wanted != NULL &&
+	    sys_replace_file(AT_FDCWD, start, text, len, 0600) == 0)
+		(void)sys_replace_file(AT_FDCWD, wanted, diff, strlen(diff), 0600);
+}
+
+void registry_unwanted(const char *home, const char *diff)
+{
+	_cleanup_free_ char *wanted = hashed_path(home, "known", diff, REGISTRY_WANTED);
+
+	if (wanted != NULL)
+		(void)sys_unlinkat(AT_FDCWD, wanted, 0);
 }
 
 /* ---- reading ---- */

@@ -72,6 +72,16 @@ int registry_write(int run_fd, const char *facts);
 void registry_remember(const char *home, const char *diff, const char *facts);
 void registry_forget(const char *home, const char *diff);
 
+/* ---- for up ---- */
+
+#define REGISTRY_START	".up"	  /* beside the facts in <home>/known: how it was started last */
+#define REGISTRY_WANTED ".wanted" /* it was started, and nobody has taken it down since */
+
+/* Keeps both, durably. */
+void registry_remember_start(const char *home, const char *diff, const void *text, size_t len);
+char *registry_start_path(const char *home, const char *diff);
+void registry_unwanted(const char *home, const char *diff);
+
 /* All clones of the caller; for root, of everybody. Running ones first. */
 int registry_list(struct errmsg *e, struct clone_list *ret);
 void registry_list_free(struct clone_list *list);

@@ -84,7 +84,8 @@ static int end_running(const struct clone *clone, unsigned flags, struct errmsg 
 		rc = command(clone, "stop", &ask);
 		/* Whether or not it could commit, it ends. */
 		if (rc != 0 && rc != -EBUSY && registry_wait_end(clone, END_WAIT_MS) == 0) {
-			log_warning("the last changes of '%s' are lost: %s", clone->mountpoint, strerror(-rc));
+			log_warning("the last changes of '%s' are lost: %s", clone->mountpoint,
+				    strerror(-rc));
 			return 0;
 		}
 	}
@@ -95,7 +96,8 @@ static int end_running(const struct clone *clone, unsigned flags, struct errmsg 
 		rc = 0;
 	if (rc != 0)
 		return errmsg_set(e, rc,
-				  "cannot unmount '%s': %s; --force unmounts without what could not be committed",
+				  "cannot unmount '%s': %s; --force unmounts without what could "
+				  "not be committed",
 				  clone->mountpoint, ask.text[0] != 0 ? ask.text : strerror(-rc));
 	rc = registry_wait_end(clone, END_WAIT_MS);
 	if (rc != 0)
@@ -126,7 +128,8 @@ static void remove_leftovers(const struct clone *clone)
 	if (clone->temporary && clone->folder != NULL)
 		(void)remove_path(clone->folder);
 	/* Of a permanent clone only its mount point lies there. */
-	if (!clone->temporary && clone->folder != NULL && place_is_below(clone->mountpoint, clone->folder)) {
+	if (!clone->temporary && clone->folder != NULL &&
+	    place_is_below(clone->mountpoint, clone->folder)) {
 		(void)sys_unlinkat(AT_FDCWD, clone->mountpoint, AT_REMOVEDIR);
 		(void)sys_unlinkat(AT_FDCWD, clone->folder, AT_REMOVEDIR);
 	}
@@ -149,6 +152,14 @@ static int discard_diff(const struct clone *clone, struct errmsg *e)
 	return rc;
 }
 
+static void take_off_list(const struct clone *clone)
+{
+	_cleanup_free_ char *home = NULL;
+
+	if (clone->diff != NULL && registry_home(false, NULL, &home) == 0)
+		registry_unwanted(home, clone->diff);
+}
+
 static int umount_found(const struct clone *clone, unsigned flags, struct errmsg *e)
 {
 	int rc = 0;
@@ -162,6 +173,8 @@ static int umount_found(const struct clone *clone, unsigned flags, struct errmsg
 	if (rc != 0)
 		return rc;
 	remove_leftovers(clone);
+	if ((flags & UMOUNT_FOR_GOOD) != 0)
+		take_off_list(clone);
 	return (flags & UMOUNT_DISCARD) != 0 ? discard_diff(clone, e) : 0;
 }
 
@@ -208,7 +221,7 @@ int cmd_umount(int argc, char **argv)
 		{0},
 	};
 	struct errmsg e = {0};
-	unsigned flags = 0;
+	unsigned flags = UMOUNT_FOR_GOOD;
 	int id, rc;
 
 	opterr = 0;

@@ -11,7 +11,12 @@
 
 static const char help[] =
 	"Usage: pgoverlay up STORE [options]\n"
-	"Mounts a backup as a writable data directory and starts PostgreSQL on it.\n"
+	"       pgoverlay up --diff DIR [--foreground]\n"
+	"       pgoverlay up --all\n"
+	"Mounts a backup as a writable data directory and starts PostgreSQL on it. Without STORE "
+	"as DIR was\n"
+	"started last; --all: every clone with a diff of its own that was up and that nobody has "
+	"taken down.\n"
 	"\n"
 	"  --instance I          instance of the store; may be left out where there is one\n"
 	"  --backup ID           backup to start; the newest usable one by default\n"
@@ -31,6 +36,7 @@ static const char help[] =
 	"  --force               also a backup, named with --backup, of status ORPHAN or CORRUPT\n"
 	"  --external            show external directories, below .pgoverlay/external/\n"
 	"  --reserve N           bytes of disk space kept for the diff's journal, 64M\n"
+	"  --foreground          stay, take it down on SIGTERM (for systemd: pgoverlay@.service)\n"
 	"  --format F            text or json\n"
 	"  --help, --version\n"
 	"\n"
@@ -60,6 +66,8 @@ enum option_value {
 	OPT_EXTERNAL,
 	OPT_RESERVE,
 	OPT_TARGET, /* any of them */
+	OPT_ALL,
+	OPT_FOREGROUND,
 	OPT_FORMAT,
 	OPT_HELP,
 	OPT_VERSION,
@@ -90,6 +98,8 @@ static const struct option long_options[] = {
 	{"target-action", required_argument, NULL, OPT_TARGET},
 	{"target-timeline", required_argument, NULL, OPT_TARGET},
 	{"target-inclusive", required_argument, NULL, OPT_TARGET},
+	{"all", no_argument, NULL, OPT_ALL},
+	{"foreground", no_argument, NULL, OPT_FOREGROUND},
 	{"format", required_argument, NULL, OPT_FORMAT},
 	{"help", no_argument, NULL, OPT_HELP},
 	{"version", no_argument, NULL, OPT_VERSION},
@@ -185,6 +195,12 @@ static int take_option(struct up_options *o, int option, const char *value)
 		return UP_GO_ON;
 	case OPT_SET:
 		return take_set(o, value);
+	case OPT_ALL:
+		o->all = true;
+		return UP_GO_ON;
+	case OPT_FOREGROUND:
+		o->foreground = true;
+		return UP_GO_ON;
 	case OPT_KEEP_HBA:
 		o->keep_hba = true;
 		return UP_GO_ON;
@@ -218,6 +234,7 @@ int up_options_parse(int argc, char **argv, struct up_options *o)
 	int option, rc, number = 0;
 
 	opterr = 0;
+	optind = 1;
 	while ((option = getopt_long(argc, argv, ":", long_options, &number)) != -1) {
 		if (option == ':')
 			return cmd_usage("up", "%s needs a value", argv[optind - 1]);
@@ -228,6 +245,8 @@ int up_options_parse(int argc, char **argv, struct up_options *o)
 		if (rc != UP_GO_ON)
 			return rc;
 	}
+	if (o->all || (optind == argc && o->mount.diff != NULL))
+		return o->all && argc != 2 ? cmd_usage("up", "--all takes nothing else") : UP_GO_ON;
 	if (optind != argc - 1)
 		return cmd_usage("up", optind == argc ? "which STORE?" : "one STORE only");
 	o->mount.store = argv[optind];

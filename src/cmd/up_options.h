@@ -19,6 +19,8 @@ struct up_options {
 	const char *sets[UP_SETS_MAX + 1]; /* NULL at the end */
 	unsigned set_count;
 	bool keep_hba, keep_preload;
+	bool all;	 /* every clone that is wanted; nothing else is given */
+	bool foreground; /* stays until the server ends or SIGTERM comes, then takes it down */
 };
 
 /* Fills o, which starts with `.mount = MOUNT_REQUEST_INIT`. UP_GO_ON, or the exit status. Strings
