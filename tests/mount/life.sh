@@ -125,6 +125,22 @@ refused_quietly() { if "$@" >/dev/null 2>&1; then return 1; fi; }
 check "another user sees nothing" refused_quietly runuser -u $other_user -- timeout 20 ls "$mnt"
 check "another user gets no status" refused_quietly runuser -u $other_user -- env PGOVERLAY_HOME="$PGOVERLAY_HOME" timeout 20 "$PGOVERLAY" status "$mnt"
 equal "the control socket is the owner's" "$(stat -c '%U %a' "$PGOVERLAY_HOME"/run/*/control)" "$PG_USER 600"
+equal "so is its directory" "$(stat -c '%U %a' "$PGOVERLAY_HOME"/run/*)" "$PG_USER 700"
+ask_as() { # USER: the bytes of the answer that USER gets
+	timeout 20 runuser -u "$1" -- python3 -c '
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+try:
+    s.sendall(b"status\n")
+    print(len(s.recv(65536)))
+except OSError:
+    print(0)' "$(echo "$PGOVERLAY_HOME"/run/*/control)"
+}
+chmod 0755 "$PGOVERLAY_HOME"/run/* && chmod 0666 "$PGOVERLAY_HOME"/run/*/control
+equal "another user is not answered even where the socket is open to him" "$(ask_as $other_user)" 0
+if [ "$(ask_as "$PG_USER")" -gt 100 ]; then ok "the owner is answered"; else not_ok "the owner is answered"; fi
+chmod 0700 "$PGOVERLAY_HOME"/run/* && chmod 0600 "$PGOVERLAY_HOME"/run/*/control
 check "files belong to who makes them" write_one mine x
 equal "files belong to who makes them" "$(stat -c %U "$mnt/mine")" "$PG_USER"
 
