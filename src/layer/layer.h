@@ -29,6 +29,7 @@
 #define LAYER_ABSENT 0u
 #define LAYER_ZERO UINT32_MAX
 #define LAYER_NO_SUM 0u
+#define LAYER_READ_DATA 1
 
 struct layer;
 struct layer_chain;
@@ -107,6 +108,7 @@ struct layer_ops {
 	/*
 	 * Fills out[0 .. count-1] for blocks first .. first+count-1 of the file: LAYER_ABSENT where it stores none. Reads header
 	 * maps where the format has them, never page data; anew in each call, so ask for all blocks of a file at once.
+	 * 0, or LAYER_READ_DATA: it had to read the stored file, which costs so much that the answer is worth keeping.
 	 * -EUCLEAN and friends with the reason in e.
 	 */
 	int (*locate)(struct layer *layer, uint32_t file, uint32_t first, uint32_t count, struct layer_extent *out,
@@ -143,7 +145,7 @@ struct layer_ops {
 	int (*verify)(struct layer *layer, const struct layer_entry *entry, const struct layer_verify *v);
 };
 
-#define LAYER_OPS_VERSION 3
+#define LAYER_OPS_VERSION 4
 
 /*
  * Decodes the record that x says of the block and, if verify, checks the page: its sum, and its checksum where the

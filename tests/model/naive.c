@@ -99,6 +99,7 @@ static int take_layer(struct content *c, struct layer *layer, uint32_t file, uin
 	if (!x)
 		return -ENOMEM;
 	rc = layer->ops->locate(layer, file, 0, count, x, NULL);
+	rc = MIN(rc, 0);
 	fd = openat(layer->dirfd, layer->ops->name(layer, file), O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;

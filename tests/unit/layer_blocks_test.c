@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define PAGE_SIZE 8192u
 
@@ -202,6 +203,43 @@ START_TEST(locate_answers_for_any_range)
 }
 END_TEST
 
+/* Without the map the pages themselves say what the map would: places, LSNs and checksums. */
+START_TEST(without_the_map_the_same_is_located)
+{
+	static const char *const algs[] = {"none", "zlib", "pglz"};
+	static const char *const paths[] = {REL, "base/5/16385", "base/5/16386.1"};
+	struct layer_extent with[3][7], without[7];
+	uint8_t page[PAGE_SIZE];
+	struct made_backup b;
+	const struct made_page pages[] = {
+		{0, 'a', false}, {2, 0, false}, {3, 'b', true}, {6, 0, false, page}};
+
+	for (unsigned i = 0; i < PAGE_SIZE; i++)
+		page[i] = (uint8_t)(i * i >> 3);
+	make_cluster(&b, FULL);
+	for (unsigned i = 0; i < ARRAY_SIZE(paths); i++)
+		make_data(&b, paths[i], algs[i], 8, pages, ARRAY_SIZE(pages));
+	make_end(&b, "FULL", NULL, "OK", NULL);
+	check_opens(FULL);
+	for (unsigned i = 0; i < ARRAY_SIZE(paths); i++)
+		ck_assert_int_eq(chain->layers[0]->ops->locate(chain->layers[0],
+							       naive_find(chain, paths[i])->file, 0,
+							       7, with[i], &message),
+				 0);
+	check_close();
+	ck_assert_int_eq(unlinkat(unit_dir, "backups/main/" FULL "/page_header_map", 0), 0);
+	check_opens(FULL);
+	for (unsigned i = 0; i < ARRAY_SIZE(paths); i++) {
+		ck_assert_int_eq(chain->layers[0]->ops->locate(chain->layers[0],
+							       naive_find(chain, paths[i])->file, 0,
+							       7, without, &message),
+				 LAYER_READ_DATA);
+		ck_assert_mem_eq(without, with[i], sizeof(without));
+		ck_assert_uint_ne(without[6].sum, LAYER_NO_SUM);
+	}
+}
+END_TEST
+
 /* lz4 and zstd as the commercial builds are said to write them. */
 START_TEST(every_codec_is_read)
 {
@@ -366,6 +404,7 @@ int main(void)
 	tcase_add_test(t, zero_pages_are_pages);
 	tcase_add_test(t, algorithms_change_within_a_chain);
 	tcase_add_test(t, locate_answers_for_any_range);
+	tcase_add_test(t, without_the_map_the_same_is_located);
 	tcase_add_test(t, every_codec_is_read);
 	tcase_add_test(t, decode_believes_nothing);
 	tcase_add_test(t, plain_files_come_from_whoever_stores_them);

@@ -116,7 +116,8 @@ void make_plain_unchanged(struct made_backup *b, const char *path, uint64_t full
 }
 
 /* Appends the record of one page to the stream; returns its length. header is its entry in the map. */
-static size_t put_page(uint8_t *to, const struct made_page *page, enum codec codec, uint8_t *header)
+static size_t put_page(uint8_t *to, const struct made_page *page, enum codec codec, uint32_t segno,
+		       uint8_t *header)
 {
 	uint8_t bytes[PAGE];
 	size_t len;
@@ -127,8 +128,10 @@ static size_t put_page(uint8_t *to, const struct made_page *page, enum codec cod
 		memset(bytes, page->fill, sizeof(bytes));
 	put_le64(header, pg_page_lsn(bytes));
 	put_le32(header + 8, page->block);
-	put_le16(header + 16,
-		 pg_page_is_zero(bytes) ? 0 : pg_page_compute_checksum(bytes, page->block));
+	put_le16(header + 16, pg_page_is_zero(bytes)
+				      ? 0
+				      : pg_page_compute_checksum(bytes, segno * PG_SEGMENT_BLOCKS +
+									     page->block));
 	len = encode_page(page->raw ? CODEC_NONE : codec, bytes, to + 8);
 	put_le32(to, page->block);
 	put_le32(to + 4, (uint32_t)len);
@@ -157,12 +160,14 @@ void make_data(struct made_backup *b, const char *path, const char *compress_alg
 	uint8_t *raw = calloc(1, raw_len), *stream = malloc((size_t)count * (PAGE + 8) + 1);
 	uint64_t off = b->map_len;
 	char blocks[32] = "";
+	const char *dot = strrchr(path, '.');
+	uint32_t segno = dot != NULL ? (uint32_t)strtoul(dot + 1, NULL, 10) : 0;
 	int codec = codec_from_name(compress_alg);
 
 	ck_assert_int_ge(codec, 0);
 	for (uint32_t i = 0; i < count; i++) {
 		put_le32(raw + i * HEADERS_ENTRY_SIZE + 12, (uint32_t)len);
-		len += put_page(stream + len, &pages[i], (enum codec)codec,
+		len += put_page(stream + len, &pages[i], (enum codec)codec, segno,
 				raw + i * HEADERS_ENTRY_SIZE);
 	}
 	put_le32(raw + count * HEADERS_ENTRY_SIZE + 12, (uint32_t)len);
@@ -174,10 +179,11 @@ void make_data(struct made_backup *b, const char *path, const char *compress_alg
 		  "{\"path\":\"%s\", \"size\":\"%zu\", \"mode\":\"33152\", \"is_datafile\":\"1\", "
 		  "\"is_cfs\":\"0\", \"crc\":\"%u\", \"compress_alg\":\"%s\", "
 		  "\"external_dir_num\":\"0\", "
-		  "\"dbOid\":\"5\",\"full_size\":\"%u\",\"segno\":\"0\"%s,"
+		  "\"dbOid\":\"5\",\"full_size\":\"%u\",\"segno\":\"%u\"%s,"
 		  "\"n_headers\":\"%u\",\"hdr_crc\":\"%u\",\"hdr_off\":\"%llu\",\"hdr_size\":\"%"
 		  "zu\"}",
-		  path, len, crc32c(0, stream, len), compress_alg, count * PAGE, blocks, count,
+		  path, len, crc32c(0, stream, len), compress_alg, count * PAGE, segno, blocks,
+		  count,
 		  crc32c(0, raw, raw_len), (unsigned long long)off, blob);
 	free(raw);
 	free(stream);

@@ -43,7 +43,7 @@ void make_plain(struct made_backup *b, const char *path, const void *data, size_
 void make_plain_unchanged(struct made_backup *b, const char *path, uint64_t full_size);
 
 /* A data file with these pages, its header blob and its line; n_blocks 0: left out. compress_alg
- * as the list names it. */
+ * as the list names it. A path that ends in ".N" is segment N. */
 void make_data(struct made_backup *b, const char *path, const char *compress_alg, uint32_t n_blocks,
 	       const struct made_page *pages, uint32_t count);
 void make_data_unchanged(struct made_backup *b, const char *path, uint32_t n_blocks);

@@ -137,6 +137,13 @@ struct window {
 	uint32_t crc; /* of all bytes up to off + len */
 };
 
+/* What is wanted of the pages; page NULL: nothing. */
+struct scan_pages {
+	uint8_t *page;
+	enum codec codec;
+	uint32_t blkno;
+};
+
 /* Goes on to what follows; keeps the bytes from pos on. 0 at the end of the file. */
 static int window_next(struct window *w, uint64_t pos)
 {
@@ -154,11 +161,10 @@ static int window_next(struct window *w, uint64_t pos)
 	return n > 0;
 }
 
-static int window_head(struct window *w, uint64_t pos, uint32_t *ret_block, uint32_t *ret_len)
+/* The bytes at pos; they are good until the next call. */
+static int window_get(struct window *w, uint64_t pos, size_t len, const uint8_t **ret)
 {
-	const uint8_t *head;
-
-	while (pos + HEADERS_RECORD_HEAD > w->off + w->len) {
+	while (pos + len > w->off + w->len) {
 		int rc = window_next(w, pos);
 
 		if (rc < 0)
@@ -166,30 +172,78 @@ static int window_head(struct window *w, uint64_t pos, uint32_t *ret_block, uint
 		if (rc == 0)
 			return -EUCLEAN;
 	}
-	head = w->buf + (pos - w->off);
-	*ret_block = get_le32(head);
-	*ret_len = get_le32(head + 4);
+	*ret = w->buf + (pos - w->off);
 	return 0;
 }
 
-static int scan_records(struct window *w, const struct headers_info *info, const struct headers *h,
+int headers_decode_page(enum codec codec, const void *payload, uint32_t len, void *ret_page)
+{
+	/* The writer stores a page raw whenever compressing it does not pay, whatever the
+	 * algorithm. */
+	if (len == PG_BLCKSZ) {
+		memcpy(ret_page, payload, PG_BLCKSZ);
+		return 0;
+	}
+	return codec_decode(codec, payload, len, ret_page, PG_BLCKSZ);
+}
+
+/* A page that cannot be decoded here cannot be when it is read either, and then that is said. */
+static int note_page(const struct scan_pages *pages, const uint8_t *payload, uint32_t len,
+		     uint32_t block, uint8_t *entry)
+{
+	int rc = headers_decode_page(pages->codec, payload, len, pages->page);
+
+	if (rc < 0)
+		return rc == -ENOMEM ? rc : 0;
+	put_le64(entry, pg_page_lsn(pages->page));
+	if (!pg_page_is_zero(pages->page))
+		put_le16(entry + 16, pg_page_compute_checksum(pages->page, pages->blkno + block));
+	return 0;
+}
+
+static int scan_record(struct window *w, const struct scan_pages *pages, uint64_t pos,
+		       uint8_t *entry, uint32_t *ret_len)
+{
+	const uint8_t *bytes;
+	uint32_t block, len;
+	int rc = window_get(w, pos, HEADERS_RECORD_HEAD, &bytes);
+
+	if (rc < 0)
+		return rc;
+	block = get_le32(bytes);
+	len = get_le32(bytes + 4);
+	put_le32(entry + 8, block);
+	put_le32(entry + 12, (uint32_t)pos);
+	*ret_len = len;
+	if (pages->page == NULL || len == 0 || len > PG_BLCKSZ)
+		return 0;
+	rc = window_get(w, pos, HEADERS_RECORD_HEAD + len, &bytes);
+	return rc < 0 ? rc : note_page(pages, bytes + HEADERS_RECORD_HEAD, len, block, entry);
+}
+
+static const char *scan_problem(int rc)
+{
+	if (rc == -ENOMEM)
+		return "out of memory";
+	return rc == -EUCLEAN ? "the file is cut off" : "the file cannot be read";
+}
+
+static int scan_records(struct window *w, const struct headers_info *info,
+			const struct scan_pages *pages, const struct headers *h,
 			const char **ret_problem)
 {
 	uint64_t pos = 0;
 
 	for (uint32_t i = 0; i < h->count; i++) {
-		uint32_t block = 0, len = 0;
-		int rc = window_head(w, pos, &block, &len);
+		uint32_t len = 0;
+		int rc = scan_record(w, pages, pos, h->raw + (size_t)i * HEADERS_ENTRY_SIZE, &len);
 
 		if (rc < 0) {
-			*ret_problem =
-				rc == -EUCLEAN ? "the file is cut off" : "the file cannot be read";
+			*ret_problem = scan_problem(rc);
 			return rc;
 		}
 		if (len == 0 || len > PG_BLCKSZ)
 			return damaged(ret_problem, "a page has an impossible length");
-		put_le32(h->raw + (size_t)i * HEADERS_ENTRY_SIZE + 8, block);
-		put_le32(h->raw + (size_t)i * HEADERS_ENTRY_SIZE + 12, (uint32_t)pos);
 		pos += HEADERS_RECORD_HEAD + len;
 		if (pos > info->size)
 			return damaged(ret_problem, "a page reaches behind the end of the file");
@@ -219,10 +273,10 @@ static int scan_rest(struct window *w, const struct headers_info *info, const ch
 	return 0;
 }
 
-int headers_scan(int data_fd, const struct headers_info *info, struct headers *ret,
-		 const char **ret_problem)
+static int scan(int data_fd, const struct headers_info *info, const struct scan_pages *pages,
+		struct headers *ret, const char **ret_problem)
 {
-	struct headers h = {.count = info->count, .scanned = true};
+	struct headers h = {.count = info->count, .unsummed = pages->page == NULL};
 	_cleanup_free_ uint8_t *buf = NULL;
 	struct window w = {.fd = data_fd};
 	int rc = check_info(info, ret_problem);
@@ -236,7 +290,7 @@ int headers_scan(int data_fd, const struct headers_info *info, struct headers *r
 		*ret_problem = "out of memory";
 		rc = -ENOMEM;
 	} else {
-		rc = scan_records(&w, info, &h, ret_problem);
+		rc = scan_records(&w, info, pages, &h, ret_problem);
 		if (rc == 0)
 			rc = scan_rest(&w, info, ret_problem);
 	}
@@ -245,6 +299,23 @@ int headers_scan(int data_fd, const struct headers_info *info, struct headers *r
 	else
 		*ret = h;
 	return rc;
+}
+
+int headers_scan(int data_fd, const struct headers_info *info, struct headers *ret,
+		 const char **ret_problem)
+{
+	const struct scan_pages none = {.page = NULL};
+
+	return scan(data_fd, info, &none, ret, ret_problem);
+}
+
+int headers_scan_pages(int data_fd, const struct headers_info *info, enum codec codec,
+		       uint32_t blkno, struct headers *ret, const char **ret_problem)
+{
+	uint8_t page[PG_BLCKSZ];
+	const struct scan_pages pages = {.page = page, .codec = codec, .blkno = blkno};
+
+	return scan(data_fd, info, &pages, ret, ret_problem);
 }
 
 void headers_free(struct headers *h)

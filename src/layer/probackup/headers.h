@@ -9,6 +9,7 @@
 #define LAYER_PROBACKUP_HEADERS_H
 
 #include "base/util.h"
+#include "codec/codec.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -32,7 +33,7 @@ struct headers_info {
 struct headers {
 	uint8_t *raw;
 	uint32_t count;
-	bool scanned; /* from the data file: LSNs and checksums are not known */
+	bool unsummed; /* from the data file's records alone: LSNs and checksums are not known */
 };
 
 static inline uint32_t headers_block(const struct headers *h, uint32_t i)
@@ -81,6 +82,16 @@ int headers_read(int map_fd, uint64_t map_size, const struct headers_info *info,
  */
 int headers_scan(int data_fd, const struct headers_info *info, struct headers *ret,
 		 const char **ret_problem);
+
+/*
+ * The same, and decodes each page for its LSN and checksum, so that a page that changes afterwards
+ * is found out as it is with the map. blkno: the relation's block that is block 0 of the file.
+ */
+int headers_scan_pages(int data_fd, const struct headers_info *info, enum codec codec,
+		       uint32_t blkno, struct headers *ret, const char **ret_problem);
+
+/* Decodes a record's payload. 0, -EUCLEAN or -ENOMEM. Pure. */
+int headers_decode_page(enum codec codec, const void *payload, uint32_t len, void *ret_page);
 
 void headers_free(struct headers *h);
 

@@ -36,6 +36,7 @@ static int fill_pages(const struct content_line *line, struct load_item *item, s
 		.crc = line->crc,
 		.whole = line->n_headers == line->n_blocks,
 	};
+	item->file.segno = line->segno;
 	item->entry.stored_prefix = item->file.info.whole ? line->n_headers : 0;
 	item->entry.file = 0; /* numbered when all are known */
 	return fill_codec(line, &item->file, e);

@@ -10,6 +10,7 @@
 #include "base/util.h"
 #include "layer/probackup/probackup.h"
 #include "pg/control.h"
+#include "pg/page.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -38,7 +39,7 @@ static bool may_scan(int rc)
 	return rc == -EUCLEAN || rc == -EBADMSG || rc == -ENOENT;
 }
 
-static int scan_file(struct probackup_layer *pl, struct probackup_file *file,
+static int scan_file(struct probackup_layer *pl, struct probackup_file *file, bool sums,
 		     const char *map_problem, struct headers *ret, struct errmsg *e)
 {
 	_cleanup_close_ int fd =
@@ -53,22 +54,27 @@ static int scan_file(struct probackup_layer *pl, struct probackup_file *file,
 	if (pl->map_fd >= 0 && !__atomic_exchange_n(&file->scanned, true, __ATOMIC_RELAXED))
 		log_warning("backup %s: %s: %s; reading the whole file instead", pl->base.id,
 			    file->name, map_problem);
-	rc = headers_scan(fd, &file->info, ret, &problem);
+	if (sums)
+		rc = headers_scan_pages(fd, &file->info, (enum codec)file->codec,
+					file->segno * PG_SEGMENT_BLOCKS, ret, &problem);
+	else
+		rc = headers_scan(fd, &file->info, ret, &problem);
 	if (rc < 0)
 		return errmsg_set(e, rc, "backup %s: %s: %s (%s)", pl->base.id, file->name, problem,
 				  map_problem);
-	return 0;
+	return LAYER_READ_DATA;
 }
 
-static int load_headers(struct probackup_layer *pl, uint32_t number, struct headers *ret,
-			struct errmsg *e)
+/* 0, or LAYER_READ_DATA. Without sums: what they are may stay unknown. */
+static int load_headers(struct probackup_layer *pl, uint32_t number, bool sums,
+			struct headers *ret, struct errmsg *e)
 {
 	struct probackup_file *file = &pl->files[number];
 	const char *problem = NULL;
 	int rc = headers_read(pl->map_fd, pl->map_size, &file->info, ret, &problem);
 
 	if (rc < 0 && may_scan(rc))
-		return scan_file(pl, file, problem, ret, e);
+		return scan_file(pl, file, sums, problem, ret, e);
 	if (rc < 0)
 		return errmsg_set(e, rc, "backup %s: %s: %s: %s", pl->base.id, file->name, problem,
 				  errmsg_text(NULL, rc));
@@ -81,7 +87,7 @@ static int probackup_locate(struct layer *layer, uint32_t file, uint32_t first, 
 	struct probackup_layer *pl = self(layer);
 	uint32_t limit = pl->files[file].limit;
 	struct headers h;
-	int rc = load_headers(pl, file, &h, e);
+	int rc = load_headers(pl, file, true, &h, e);
 
 	if (rc < 0)
 		return rc;
@@ -93,12 +99,11 @@ static int probackup_locate(struct layer *layer, uint32_t file, uint32_t first, 
 			break;
 		out[block - first].off = headers_pos(&h, i);
 		out[block - first].len = headers_len(&h, i);
-		if (!h.scanned)
-			out[block - first].sum =
-				layer_page_sum(headers_lsn(&h, i), headers_checksum(&h, i));
+		out[block - first].sum =
+			layer_page_sum(headers_lsn(&h, i), headers_checksum(&h, i));
 	}
 	headers_free(&h);
-	return 0;
+	return rc;
 }
 
 static int probackup_highest(struct layer *layer, uint32_t file, uint32_t limit,
@@ -107,7 +112,7 @@ static int probackup_highest(struct layer *layer, uint32_t file, uint32_t limit,
 	struct probackup_layer *pl = self(layer);
 	struct headers h;
 	uint32_t below;
-	int rc = load_headers(pl, file, &h, e);
+	int rc = load_headers(pl, file, false, &h, e);
 
 	if (rc < 0)
 		return rc;
@@ -128,15 +133,8 @@ static int probackup_decode(const struct layer *layer, uint32_t file, uint32_t b
 	payload = len - HEADERS_RECORD_HEAD;
 	if (get_le32(bytes) != block || get_le32(bytes + 4) != payload)
 		return -ESTALE;
-	bytes += HEADERS_RECORD_HEAD;
-	/* The writer stores a page raw whenever compressing it does not pay, whatever the
-	 * algorithm. */
-	if (payload == LAYER_BLCKSZ) {
-		memcpy(ret_block, bytes, LAYER_BLCKSZ);
-		return 0;
-	}
-	return codec_decode((enum codec)file_of(layer, file)->codec, bytes, payload, ret_block,
-			    LAYER_BLCKSZ);
+	return headers_decode_page((enum codec)file_of(layer, file)->codec,
+				   bytes + HEADERS_RECORD_HEAD, payload, ret_block);
 }
 
 static const char *probackup_name(const struct layer *layer, uint32_t file)

@@ -30,6 +30,7 @@ struct probackup_file {
 	struct headers_info info;
 	uint32_t limit; /* blocks at or above it do not count: those of the target have its n_blocks
 			 */
+	uint32_t segno; /* of its relation */
 	uint8_t codec;	/* enum codec, of the pages */
 	bool scanned;	/* said once that the header map is not used; atomic */
 };

@@ -67,7 +67,7 @@ static void check_record(struct verifying *f, const struct headers *h, uint32_t 
 	const struct layer_extent x = {
 		.off = headers_pos(h, i),
 		.len = headers_len(h, i),
-		.sum = h->scanned ? LAYER_NO_SUM
+		.sum = h->unsummed ? LAYER_NO_SUM
 				  : layer_page_sum(headers_lsn(h, i), headers_checksum(h, i))};
 	uint64_t stop = f->pl->control.stop_lsn;
 	uint8_t page[LAYER_BLCKSZ];
