@@ -99,6 +99,7 @@ static int new_overlay(struct daemon *d, const char *wal_dir, struct errmsg *e)
 		.gid = d->plan->owner.gid,
 		.wal_dir = wal_dir,
 		.index_memory = r->index_memory,
+		.cache = d->plan->cache,
 		.verify_reads = !r->no_verify_reads,
 	};
 

@@ -62,6 +62,25 @@ int place_mountpoint(const char *path, struct errmsg *e, char **ret)
 	return 0;
 }
 
+/* ---- the cache ---- */
+
+int place_cache(const char *diff, uid_t uid, const char *home, char **ret)
+{
+	const char *own = getenv("PGOVERLAY_HOME"), *dir;
+
+	if (diff != NULL)
+		return asprintf(ret, "%s/cache", diff) < 0 ? -ENOMEM : 0;
+	if (own != NULL && own[0] == '/')
+		return asprintf(ret, "%s/cache", own) < 0 ? -ENOMEM : 0;
+	dir = geteuid() == uid ? getenv("XDG_CACHE_HOME") : NULL;
+	if (dir != NULL && dir[0] == '/')
+		return asprintf(ret, "%s/pgoverlay", dir) < 0 ? -ENOMEM : 0;
+	dir = geteuid() == uid ? getenv("HOME") : NULL;
+	if (dir == NULL || dir[0] != '/')
+		dir = home;
+	return asprintf(ret, "%s/.cache/pgoverlay", dir) < 0 ? -ENOMEM : 0;
+}
+
 /* ---- homes ---- */
 
 static char *user_home(const char *home)

@@ -291,6 +291,8 @@ static int make_places(struct mount_plan *plan, struct errmsg *e)
 		wait_for_previous(plan->diff);
 		rc = own_directory(&plan->owner, plan->diff, e, &plan->made_diff);
 	}
+	if (rc == 0)
+		rc = place_cache(plan->diff, plan->owner.uid, plan->owner.home, &plan->cache);
 	if (rc == 0 && r->wal_dir != NULL)
 		rc = own_directory(&plan->owner, plan->wal_dir, e, &made);
 	if (rc == 0)
@@ -365,6 +367,7 @@ void plan_free(struct mount_plan *plan)
 	free(plan->mountpoint);
 	free(plan->diff);
 	free(plan->wal_dir);
+	free(plan->cache);
 	free(plan->folder);
 	free(plan->run_dir);
 	free(plan->note);

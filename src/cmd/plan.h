@@ -18,6 +18,7 @@ struct mount_plan {
 	char *mountpoint; /* canonical, an existing directory */
 	char *diff;	  /* canonical; NULL: read-only */
 	char *wal_dir;	  /* NULL: none asked for */
+	char *cache;	  /* where indexes are kept; need not exist */
 	char *folder;	  /* <home>/clones/<name>; NULL: none needed */
 	char *run_dir;
 	char *note;	     /* what was cleared away, or NULL */

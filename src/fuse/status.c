@@ -69,6 +69,7 @@ static void add_overlay(cJSON *to, struct overlay *ov)
 	add(to, "nameless_files", st.nameless);
 	add(to, "index_bytes", st.index_bytes);
 	add(to, "index_builds", st.index_builds);
+	add(to, "index_loads", st.index_loads);
 	add(to, "base_blocks", st.base_blocks);
 	add(to, "diff_blocks", st.diff_blocks);
 	add(to, "zero_blocks", st.zero_blocks);

@@ -48,14 +48,13 @@ static const struct layer *part_layer(const struct bulk *bulk, const struct base
 /* Which parts hold a block of the file. */
 static void mark_used(const struct base *base, int *fds)
 {
-	uint32_t count;
-	const struct index_entry *entries = index_entries(base, &count);
+	uint32_t count = index_count(base);
 
 	if (base->kind == LAYER_PLAIN)
 		fds[0] = 0;
 	for (uint32_t i = 0; i < count; i++) {
-		if (entries[i].part != INDEX_NO_PART)
-			fds[entries[i].part] = 0;
+		if (index_entry(base, i)->part != INDEX_NO_PART)
+			fds[index_entry(base, i)->part] = 0;
 	}
 }
 
@@ -211,12 +210,14 @@ static void report_read(const struct bulk *bulk, const struct base *base, const 
 /* Blocks of the segment whose records lie whole in what was read. */
 static uint32_t count_whole(const struct segment *s, const struct bulk_read *r)
 {
-	uint32_t n = 0, count;
-	const struct index_entry *entries = index_entries(s->fetch->file->base, &count);
+	uint32_t n = 0;
 
-	while (n < s->count && r->got >= 0 &&
-	       entries[s->first + n].off + entries[s->first + n].len <= r->off + (uint64_t)r->got)
-		n++;
+	for (; n < s->count && r->got >= 0; n++) {
+		const struct index_entry *entry = index_entry(s->fetch->file->base, s->first + n);
+
+		if (entry->off + entry->len > r->off + (uint64_t)r->got)
+			break;
+	}
 	return n;
 }
 

@@ -8,7 +8,7 @@
  * use (index.c).
  */
 #include "base/util.h"
-#include "overlay/overlay_internal.h"
+#include "overlay/index_internal.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -19,6 +19,7 @@ struct merge {
 	struct errmsg *e;
 	uint32_t *cursor;	 /* one a layer */
 	struct base_part *parts; /* those of the current path, newest first */
+	uint64_t id;		 /* of the current path */
 	uint32_t part_count;
 };
 
@@ -60,6 +61,10 @@ static int blocks_size(struct merge *m, const struct layer_entry *target, bool w
 		*ret = (uint64_t)limit * BLCK;
 		return 0;
 	}
+	if (m->ov->cache && index_cache_length(m->ov->cache, m->id, &highest)) {
+		*ret = (uint64_t)highest * BLCK;
+		return 0;
+	}
 	for (uint32_t i = 0; i < m->part_count; i++) {
 		struct layer *layer = layer_at(m, m->parts[i].layer);
 		uint32_t count;
@@ -69,6 +74,8 @@ static int blocks_size(struct merge *m, const struct layer_entry *target, bool w
 			return rc;
 		highest = MAX(highest, count);
 	}
+	if (m->ov->cache)
+		index_cache_note_length(m->ov->cache, m->id, highest);
 	*ret = (uint64_t)highest * BLCK;
 	return 0;
 }
@@ -161,6 +168,7 @@ static int merge_content(struct merge *m, const struct layer_entry *target, stru
 	if (!base)
 		return -ENOMEM;
 	base->kind = target->kind;
+	base->id = m->id;
 	base->segno = target->segno;
 	base->size = size;
 	base->limit = target->base_limit;
@@ -209,12 +217,13 @@ static int add_entry(struct merge *m, const struct layer_entry *entry)
 		return errmsg_set(
 			m->e, -EUCLEAN, "%s: backup %s lists '%s', but not the directory it is in",
 			ov->chain->store_path, layer_at(m, ov->chain->count - 1)->id, entry->path);
+	m->id = tree_base_id(entry->path);
 	if (entry->kind != LAYER_DIR && entry->kind != LAYER_SYMLINK) {
 		rc = merge_content(m, entry, &base);
 		if (rc < 0)
 			return rc;
 	}
-	rc = tree_add_file(ov, tree_base_id(entry->path), &attr, &f);
+	rc = tree_add_file(ov, m->id, &attr, &f);
 	if (rc == -EEXIST)
 		return errmsg_set(m->e, -ENOTSUP, "%s: '%s' and another path have the same hash",
 				  ov->chain->store_path, entry->path);
@@ -259,5 +268,7 @@ int chain_build(struct overlay *ov, struct errmsg *e)
 			return errmsg_set(e, rc, "%s: '%s': %s", ov->chain->store_path,
 					  target->entries[i].path, strerror(-rc));
 	}
+	if (ov->cache)
+		index_cache_end_lengths(ov->cache);
 	return 0;
 }

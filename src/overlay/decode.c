@@ -27,21 +27,17 @@ int decode_segment(struct segment *s, const uint8_t *raw, uint32_t from, uint32_
 	struct base *base = fetch->file->base;
 	const struct base_part *part = &base->parts[s->part];
 	const struct layer *layer = fetch->ov->chain->layers[part->layer];
-	const uint32_t *sums = index_sums(base);
-	uint32_t entry_count;
-	const struct index_entry *entries = index_entries(base, &entry_count);
 
 	for (uint32_t i = from; i < from + count; i++) {
 		uint32_t block = s->first + i;
-		struct layer_extent x = {.off = entries[block].off,
-					 .len = entries[block].len,
-					 .sum = sums ? sums[block] : LAYER_NO_SUM};
+		const struct index_entry *entry = index_entry(base, block);
+		struct layer_extent x = {
+			.off = entry->off, .len = entry->len, .sum = index_sum(base, block)};
 		const char *reason = NULL;
-		int rc = layer_take_page(layer, part->file, block,
-					 base->segno * PG_SEGMENT_BLOCKS + block, &x,
-					 raw + (x.off - s->off), fetch->ov->options.verify_reads,
-					 fetch->buf + (size_t)(block - fetch->first) * BLCK,
-					 &reason);
+		int rc = layer_take_page(
+			layer, part->file, block, base->segno * PG_SEGMENT_BLOCKS + block, &x,
+			raw + (x.off - s->off), fetch->ov->options.verify_reads,
+			fetch->buf + (size_t)(block - fetch->first) * BLCK, &reason);
 
 		if (rc == -ENOMEM)
 			return rc;

@@ -73,14 +73,13 @@ static uint64_t must_have(const struct segment *s)
 static uint32_t first_missing(const struct segment *s, int64_t got)
 {
 	uint64_t left = (uint64_t)got;
-	uint32_t block = s->first, count;
-	const struct index_entry *entries;
+	const struct base *base = s->fetch->file->base;
+	uint32_t block = s->first;
 
 	if (s->kind == SEGMENT_PLAIN)
 		return block + (uint32_t)(left / BLCK);
-	entries = index_entries(s->fetch->file->base, &count);
-	for (; block + 1 < s->first + s->count && left >= entries[block].len; block++)
-		left -= entries[block].len;
+	for (; block + 1 < s->first + s->count && left >= index_entry(base, block)->len; block++)
+		left -= index_entry(base, block)->len;
 	return block;
 }
 
@@ -236,7 +235,8 @@ void fetch_start(struct fetch *fetch)
 	int rc = 0;
 
 	if (plan_needs_base(fetch)) {
-		fetch->index_wait.ready = index_ready;
+		fetch->index_wait = (struct index_wait){
+			.first = fetch->first, .count = fetch->count, .ready = index_ready};
 		rc = index_get(fetch->ov, fetch->file->base, &fetch->index_wait);
 		if (rc == -EINPROGRESS)
 			return;

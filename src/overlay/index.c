@@ -1,10 +1,11 @@
 /*
  * overlay/index.c: where each block of a file of the chain is stored, found once and kept.
  *
- * An index is built at first use by an engine job that asks the layers, newest first, and takes for
- * each block the first answer: so a read costs the same however long the chain is. What is held is
- * bounded (options.index_memory); the least recently used index that nobody has pinned goes first.
- * An index owns the virtual descriptors of the stored files it points into.
+ * An index is brought at first use by an engine job (index_build.c), either whole, by asking the
+ * layers, or the pieces that are wanted, out of the cache. So a read costs the same however long
+ * the chain is. What is held is bounded (options.index_memory); the least recently used index that
+ * nobody has pinned goes first. An index owns the virtual descriptors of the stored files it points
+ * into.
  *
  * With verify_reads it also holds 4 bytes a block that the page must agree with. Reading those anew
  * from the header map would inflate the file's whole array for one page. Of a plain file nothing is
@@ -12,109 +13,12 @@
  */
 #include "base/log.h"
 #include "base/util.h"
-#include "overlay/overlay_internal.h"
+#include "overlay/index_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define LOCATE_BLOCKS                                                                              \
-	131072u /* asked from a layer at once: a segment, so that its map is read once */
-
-struct index {
-	struct overlay *ov;
-	struct base *base;
-	struct index *lru_prev, *lru_next;
-	unsigned pins;
-	bool ready;
-	struct index_wait *waiters, **waiters_tail;
-	struct io_op job;
-	struct errmsg error;
-	uint64_t bytes;
-	uint32_t count; /* blocks; 0 for PLAIN files, which need no entries */
-	struct index_entry *entries;
-	uint32_t *sums;	    /* one a block; NULL: reads are not verified */
-	struct vfd *vfds[]; /* one a part */
-};
-
-static struct layer *part_layer(const struct overlay *ov, const struct base *base, unsigned part)
-{
-	return ov->chain->layers[base->parts[part].layer];
-}
-
-static int take_extents(struct index *ix, unsigned part, uint32_t first, uint32_t count,
-			const struct layer_extent *extents)
-{
-	for (uint32_t i = 0; i < count; i++) {
-		struct index_entry *entry = &ix->entries[first + i];
-
-		if (entry->part != INDEX_NO_PART || entry->len || extents[i].len == LAYER_ABSENT)
-			continue;
-		if (extents[i].len == LAYER_ZERO) {
-			entry->len = 1; /* decided: zeros */
-			continue;
-		}
-		if (extents[i].off >= UINT64_C(1) << 40 || extents[i].len >= 1u << 14)
-			return -EUCLEAN;
-		*entry = (struct index_entry){
-			.off = extents[i].off, .len = extents[i].len & 0x3fff, .part = part & 1023};
-		if (ix->sums)
-			ix->sums[first + i] = extents[i].sum;
-	}
-	return 0;
-}
-
-/* One layer's answers for all blocks; on an engine thread. */
-static int locate_part(struct index *ix, unsigned part, struct layer_extent *extents)
-{
-	struct layer *layer = part_layer(ix->ov, ix->base, part);
-	bool below = ix->base->parts[part].layer + 1 < ix->ov->chain->count;
-	uint32_t end = below ? MIN(ix->count, ix->base->limit) : ix->count;
-	int rc = 0;
-
-	for (uint32_t first = 0; first < end && rc == 0; first += LOCATE_BLOCKS) {
-		uint32_t n = MIN(LOCATE_BLOCKS, end - first);
-
-		rc = layer->ops->locate(layer, ix->base->parts[part].file, first, n, extents,
-					&ix->error);
-		if (rc == 0)
-			rc = take_extents(ix, part, first, n, extents);
-	}
-	return rc;
-}
-
-static bool all_placed(const struct index *ix)
-{
-	for (uint32_t i = 0; i < ix->count; i++)
-		if (ix->entries[i].part == INDEX_NO_PART && !ix->entries[i].len)
-			return false;
-	return true;
-}
-
-/* A plain file, as a whole. */
-static int64_t check_job(struct io_op *op)
-{
-	struct index *ix = CONTAINER_OF(op, struct index, job);
-	struct layer *layer = part_layer(ix->ov, ix->base, 0);
-
-	return layer->ops->check(layer, ix->base->parts[0].file, &ix->error);
-}
-
-static int64_t build_job(struct io_op *op)
-{
-	struct index *ix = CONTAINER_OF(op, struct index, job);
-	_cleanup_free_ struct layer_extent *extents =
-		calloc(MIN(ix->count, LOCATE_BLOCKS), sizeof(*extents));
-	int rc = extents ? 0 : -ENOMEM;
-
-	for (unsigned part = 0; part < ix->base->part_count && rc == 0; part++) {
-		rc = locate_part(ix, part, extents);
-		if (rc == 0 && part + 1 < ix->base->part_count && all_placed(ix))
-			break;
-	}
-	return rc;
-}
 
 static void lru_remove(struct overlay *ov, struct index *ix)
 {
@@ -137,8 +41,7 @@ static void index_free(struct overlay *ov, struct index *ix)
 	ix->base->index = NULL;
 	for (unsigned i = 0; i < ix->base->part_count; i++)
 		vfd_free(ix->vfds[i]);
-	free(ix->entries);
-	free(ix->sums);
+	index_pieces_free(ix->pieces, ix->piece_count);
 	free(ix);
 }
 
@@ -157,7 +60,7 @@ static void shrink(struct overlay *ov)
 
 static void report(struct index *ix, int rc)
 {
-	const struct layer *layer = part_layer(ix->ov, ix->base, 0);
+	const struct layer *layer = index_layer(ix, 0);
 
 	if (rc != -ENOMEM)
 		ix->ov->bad_files++;
@@ -165,22 +68,107 @@ static void report(struct index *ix, int rc)
 		  layer->ops->name(layer, ix->base->parts[0].file), errmsg_text(&ix->error, rc));
 }
 
-/* Answers everybody who waited. Each holds a pin of its own when rc is 0. */
-static void build_done(struct io_op *op)
+/* ---- pieces ---- */
+
+/* The pieces that hold the blocks; none of a PLAIN file. */
+static void pieces_of(const struct index *ix, const struct index_wait *wait, uint32_t *ret_from,
+		      uint32_t *ret_to)
+{
+	uint32_t end = (uint32_t)MIN((uint64_t)wait->first + wait->count, ix->count);
+
+	*ret_from = wait->first / INDEX_PIECE;
+	*ret_to = (end + INDEX_PIECE - 1) / INDEX_PIECE;
+}
+
+static bool is_there(const struct index *ix, const struct index_wait *wait)
+{
+	uint32_t from, to;
+
+	if (ix->base->kind != LAYER_BLOCKS)
+		return ix->checked;
+	pieces_of(ix, wait, &from, &to);
+	for (uint32_t i = from; i < to; i++)
+		if (!ix->pieces[i].entries)
+			return false;
+	return true;
+}
+
+/* What the job has brought; pieces that were there already stay, for somebody may be looking. */
+static void take_fresh(struct index *ix)
+{
+	uint64_t block =
+		sizeof(struct index_entry) + (ix->ov->options.verify_reads ? sizeof(uint32_t) : 0);
+
+	for (uint32_t i = 0; i < ix->piece_count; i++) {
+		uint64_t bytes = block * index_piece_blocks(ix, i);
+
+		if (!ix->fresh[i].entries || ix->pieces[i].entries)
+			continue;
+		ix->pieces[i] = ix->fresh[i];
+		ix->fresh[i].entries = NULL;
+		ix->bytes += bytes;
+		ix->ov->index_bytes += bytes;
+	}
+	index_pieces_free(ix->fresh, ix->piece_count);
+	ix->fresh = NULL;
+}
+
+static void job_start(struct index *ix);
+
+/* Those whose pieces are there, in order; the others go on waiting. */
+static struct index_wait *take_ready(struct index *ix)
+{
+	struct index_wait *ready = NULL, **tail = &ready, *wait = ix->waiters, *next;
+
+	ix->waiters = NULL;
+	ix->waiters_tail = &ix->waiters;
+	for (; wait; wait = next) {
+		struct index_wait ***to = is_there(ix, wait) ? &tail : &ix->waiters_tail;
+
+		next = wait->next;
+		wait->next = NULL;
+		**to = wait;
+		*to = &wait->next;
+	}
+	return ready;
+}
+
+/* Nobody gets anything: their pins go, and the next one tries anew. */
+static struct index_wait *take_failed(struct index *ix)
+{
+	struct index_wait *failed = ix->waiters;
+
+	ix->waiters = NULL;
+	ix->waiters_tail = &ix->waiters;
+	for (const struct index_wait *wait = failed; wait; wait = wait->next)
+		ix->pins--;
+	if (ix->pins == 0)
+		index_free(ix->ov, ix);
+	return failed;
+}
+
+/* Answers everybody whose wait is over. Each holds a pin of its own when rc is 0. */
+static void job_done(struct io_op *op)
 {
 	struct index *ix = CONTAINER_OF(op, struct index, job);
 	struct overlay *ov = ix->ov;
-	struct index_wait *wait = ix->waiters, *next;
+	struct index_wait *wait, *next;
 	int rc = (int)op->result;
 
-	if (rc < 0)
-		report(ix, rc);
-	ix->ready = rc == 0;
-	ix->waiters = NULL;
+	ix->running = false;
 	if (rc < 0) {
+		report(ix, rc);
 		rc = rc == -ENOMEM ? rc : -EIO; /* the backup is no worse for it */
-		ix->pins = 0;
-		index_free(ov, ix);
+		wait = take_failed(ix);
+	} else {
+		if (ix->base->kind == LAYER_BLOCKS)
+			take_fresh(ix);
+		ov->index_builds += ix->base->kind == LAYER_BLOCKS && !ix->loaded;
+		ov->index_loads += ix->loaded;
+		ix->checked = true;
+		wait = take_ready(ix);
+		if (ix->waiters)
+			job_start(ix);
 	}
 	for (; wait; wait = next) {
 		next = wait->next;
@@ -189,10 +177,31 @@ static void build_done(struct io_op *op)
 	shrink(ov);
 }
 
+static int64_t job_run(struct io_op *op)
+{
+	struct index *ix = CONTAINER_OF(op, struct index, job);
+
+	return ix->base->kind == LAYER_BLOCKS ? index_bring(ix) : index_check(ix);
+}
+
+/* For the first who waits. */
+static void job_start(struct index *ix)
+{
+	pieces_of(ix, ix->waiters, &ix->from, &ix->to);
+	while (ix->from < ix->to && ix->pieces[ix->from].entries)
+		ix->from++;
+	ix->loaded = false;
+	ix->running = true;
+	ix->job = (struct io_op){.code = IO_JOB, .job = job_run, .done = job_done};
+	io_submit(ix->ov->io, &ix->job);
+}
+
+/* ---- indexes ---- */
+
 static int make_vfds(struct overlay *ov, struct index *ix)
 {
 	for (unsigned i = 0; i < ix->base->part_count; i++) {
-		struct layer *layer = part_layer(ov, ix->base, i);
+		struct layer *layer = index_layer(ix, i);
 		int rc = vfd_new(ov->vfds, layer->dirfd,
 				 layer->ops->name(layer, ix->base->parts[i].file), O_RDONLY, 0,
 				 &ix->vfds[i]);
@@ -203,54 +212,52 @@ static int make_vfds(struct overlay *ov, struct index *ix)
 	return 0;
 }
 
-static int index_new(struct overlay *ov, struct base *base, struct index **ret)
+static struct index *index_alloc(struct overlay *ov, struct base *base)
 {
 	size_t head = sizeof(struct index) + base->part_count * sizeof(struct vfd *);
 	struct index *ix = calloc(1, head);
 
 	if (!ix)
-		return -ENOMEM;
+		return NULL;
 	ix->ov = ov;
 	ix->base = base;
-	ix->bytes = head + base->part_count * 160u; /* with what a vfd takes */
+	ix->waiters_tail = &ix->waiters;
 	if (base->kind == LAYER_BLOCKS) {
 		ix->count = (uint32_t)((base->size + BLCK - 1) / BLCK);
-		ix->entries = calloc(ix->count, sizeof(*ix->entries));
-		ix->bytes += (uint64_t)ix->count * sizeof(*ix->entries);
-		if (ov->options.verify_reads) {
-			ix->sums = calloc(ix->count, sizeof(*ix->sums));
-			ix->bytes += (uint64_t)ix->count * sizeof(*ix->sums);
+		ix->piece_count = (ix->count + INDEX_PIECE - 1) / INDEX_PIECE;
+		ix->pieces = calloc(ix->piece_count, sizeof(*ix->pieces));
+		if (!ix->pieces) {
+			free(ix);
+			return NULL;
 		}
 	}
+	ix->bytes = head + base->part_count * 160u + /* with what a vfd takes */
+		    ix->piece_count * sizeof(*ix->pieces);
+	return ix;
+}
+
+static int index_new(struct overlay *ov, struct base *base, struct index **ret)
+{
+	struct index *ix = index_alloc(ov, base);
+
+	if (!ix)
+		return -ENOMEM;
 	lru_push(ov, ix);
 	base->index = ix;
 	ov->index_bytes += ix->bytes;
-	if ((ix->count && (!ix->entries || (ov->options.verify_reads && !ix->sums))) ||
-	    make_vfds(ov, ix) < 0) {
+	if (make_vfds(ov, ix) < 0) {
 		index_free(ov, ix);
 		return -ENOMEM;
 	}
-	for (uint32_t i = 0; i < ix->count; i++)
-		ix->entries[i].part = INDEX_NO_PART;
 	*ret = ix;
 	return 0;
 }
 
-static bool needs_job(const struct overlay *ov, const struct base *base)
+static bool needs_job(const struct index *ix)
 {
-	if (base->kind == LAYER_BLOCKS)
+	if (ix->base->kind == LAYER_BLOCKS)
 		return true;
-	return ov->options.verify_reads && part_layer(ov, base, 0)->ops->check;
-}
-
-static void build_start(struct overlay *ov, struct index *ix)
-{
-	ix->waiters_tail = &ix->waiters;
-	ix->job = (struct io_op){.code = IO_JOB,
-				 .job = ix->base->kind == LAYER_BLOCKS ? build_job : check_job,
-				 .done = build_done};
-	ov->index_builds++;
-	io_submit(ov->io, &ix->job);
+	return ix->ov->options.verify_reads && index_layer(ix, 0)->ops->check;
 }
 
 int index_get(struct overlay *ov, struct base *base, struct index_wait *wait)
@@ -262,20 +269,19 @@ int index_get(struct overlay *ov, struct base *base, struct index_wait *wait)
 
 		if (rc < 0)
 			return rc;
-		if (needs_job(ov, base))
-			build_start(ov, ix);
-		else
-			ix->ready = true;
+		ix->checked = !needs_job(ix);
 	} else if (ix != ov->lru_head) {
 		lru_remove(ov, ix);
 		lru_push(ov, ix);
 	}
 	ix->pins++;
-	if (ix->ready)
+	if (is_there(ix, wait))
 		return 0;
 	wait->next = NULL;
 	*ix->waiters_tail = wait;
 	ix->waiters_tail = &wait->next;
+	if (!ix->running)
+		job_start(ix);
 	return -EINPROGRESS;
 }
 
@@ -286,15 +292,21 @@ void index_put(struct overlay *ov, struct base *base)
 		shrink(ov);
 }
 
-const struct index_entry *index_entries(const struct base *base, uint32_t *ret_count)
+uint32_t index_count(const struct base *base)
 {
-	*ret_count = base->index->count;
-	return base->index->entries;
+	return base->index->count;
 }
 
-const uint32_t *index_sums(const struct base *base)
+const struct index_entry *index_entry(const struct base *base, uint32_t block)
 {
-	return base->index->sums;
+	return &base->index->pieces[block / INDEX_PIECE].entries[block % INDEX_PIECE];
+}
+
+uint32_t index_sum(const struct base *base, uint32_t block)
+{
+	const uint32_t *sums = base->index->pieces[block / INDEX_PIECE].sums;
+
+	return sums ? sums[block % INDEX_PIECE] : LAYER_NO_SUM;
 }
 
 struct vfd *index_vfd(const struct base *base, unsigned part)
@@ -310,41 +322,30 @@ void index_free_all(struct overlay *ov)
 
 int index_build(struct overlay *ov, struct base *base, struct errmsg *e)
 {
-	struct index *ix = calloc(1, sizeof(*ix) + base->part_count * sizeof(struct vfd *));
-	int rc = ix ? 0 : -ENOMEM;
+	struct index *ix = index_alloc(ov, base);
+	int rc = 0;
 
-	if (rc < 0)
-		return errmsg_set(e, rc, "out of memory");
-	ix->ov = ov;
-	ix->base = base;
-	if (base->kind == LAYER_BLOCKS) {
-		ix->count = (uint32_t)((base->size + BLCK - 1) / BLCK);
-		ix->entries = calloc(ix->count, sizeof(*ix->entries));
-		if (ov->options.verify_reads)
-			ix->sums = calloc(ix->count, sizeof(*ix->sums));
-		for (uint32_t i = 0; ix->entries && i < ix->count; i++)
-			ix->entries[i].part = INDEX_NO_PART;
-		rc = ix->entries && (ix->sums || !ov->options.verify_reads)
-			     ? (int)build_job(&ix->job)
-			     : -ENOMEM;
-	} else if (needs_job(ov, base)) {
-		rc = (int)check_job(&ix->job);
-	}
+	if (!ix)
+		return errmsg_set(e, -ENOMEM, "out of memory");
+	ix->to = ix->piece_count;
+	if (base->kind == LAYER_BLOCKS)
+		rc = index_bring(ix);
+	else if (needs_job(ix))
+		rc = index_check(ix);
+	base->index = ix;
 	if (rc < 0) {
 		(void)errmsg_set(e, rc, "%s", errmsg_text(&ix->error, rc));
-		free(ix->entries);
-		free(ix->sums);
-		free(ix);
+		index_drop(base);
 		return rc;
 	}
-	base->index = ix;
+	free(ix->pieces);
+	ix->pieces = ix->fresh;
 	return 0;
 }
 
 void index_drop(struct base *base)
 {
-	free(base->index->entries);
-	free(base->index->sums);
+	index_pieces_free(base->index->pieces, base->index->piece_count);
 	free(base->index);
 	base->index = NULL;
 }

@@ -5,7 +5,7 @@
 #include "overlay/overlay.h"
 
 #include "base/util.h"
-#include "overlay/overlay_internal.h"
+#include "overlay/index_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -90,6 +90,9 @@ int overlay_new(struct layer_chain *chain, struct diff *diff, const struct overl
 	ov->control_id = tree_base_id("global/pg_control");
 	ov->base_time = chain->start_time * 1000000000;
 	ov->layer_bytes = calloc(chain->count, sizeof(*ov->layer_bytes));
+	if (options->cache)
+		ov->cache =
+			index_cache_new(options->cache, chain->content_hash, options->cache_limit);
 	rc = ov->layer_bytes ? arena_new(&ov->arena) : -ENOMEM;
 	if (rc == 0)
 		rc = overlay_build(ov, e);
@@ -115,6 +118,7 @@ void overlay_free(struct overlay *ov)
 	if (!ov)
 		return;
 	index_free_all(ov);
+	index_cache_free(ov->cache);
 	tree_free(ov);
 	arena_free(ov->arena);
 	free(ov->layer_bytes);
@@ -189,6 +193,7 @@ void overlay_get_stats(const struct overlay *ov, struct overlay_stats *ret)
 		.nameless = ov->nameless,
 		.index_bytes = ov->index_bytes,
 		.index_builds = ov->index_builds,
+		.index_loads = ov->index_loads,
 		.base_blocks = ov->base_blocks,
 		.diff_blocks = ov->diff_blocks,
 		.zero_blocks = ov->zero_blocks,

@@ -31,7 +31,9 @@ struct overlay_options {
 	gid_t gid;
 	const char *wal_dir;   /* pg_wal is shown as a link to it; NULL: as in the chain */
 	uint64_t index_memory; /* bytes of block index held at most */
-	bool verify_reads;     /* check what is read from the chain against its checksums */
+	const char *cache;    /* directory where indexes are kept, made if missing; NULL: nowhere */
+	uint64_t cache_limit; /* bytes in it at most; 0: 4 GiB */
+	bool verify_reads;    /* check what is read from the chain against its checksums */
 };
 
 /*
@@ -184,18 +186,20 @@ struct overlay_sync {
 void overlay_sync(struct overlay *ov, struct overlay_sync *op);
 
 /*
- * What the diff changed, as one JSON object (malloc'ed, NULL: no memory): {"changes":[...]}, by path, each with
- *	path, type (file, directory, link, other), change:
- *	  new, removed, modified (content), renamed (from; modified, too, if it has blocks), linked (from: another name of a file
+ * What the diff changed, as one JSON object (malloc'ed, NULL: no memory): {"changes":[...]}, by
+ *path, each with path, type (file, directory, link, other), change: new, removed, modified
+ *(content), renamed (from; modified, too, if it has blocks), linked (from: another name of a file
  *	  of the chain), attributes
- *	files that are not removed: size, and where the chain has them base_size; kept: bytes of the chain's content that are
- *	  still below, if that was cut; blocks: [first, count] pairs in the diff; zero: the same, blocks of zeros.
+ *	files that are not removed: size, and where the chain has them base_size; kept: bytes of the
+ *chain's content that are still below, if that was cut; blocks: [first, count] pairs in the diff;
+ *zero: the same, blocks of zeros.
  */
 char *overlay_changes_json(const struct overlay *ov);
 
 struct overlay_stats {
-	uint64_t files, nameless, index_bytes, index_builds, base_blocks, diff_blocks, zero_blocks,
-		bad_pages, /* reads of one that failed */
+	uint64_t files, nameless, index_bytes, index_builds, /* indexes made by asking the layers */
+		index_loads, /* pieces or indexes brought by the cache instead */
+		base_blocks, diff_blocks, zero_blocks, bad_pages, /* reads of one that failed */
 		bad_files; /* the same of files that are damaged as a whole */
 };
 void overlay_get_stats(const struct overlay *ov, struct overlay_stats *ret);

@@ -12,6 +12,7 @@
 #define BLCK LAYER_BLCKSZ
 
 struct index; /* where each block of one file of the chain is stored */
+struct index_cache;
 
 /* One layer that stores something of a file. */
 struct base_part {
@@ -23,11 +24,13 @@ struct base_part {
  * arena. */
 struct base {
 	enum layer_kind kind; /* PLAIN, BLOCKS or INLINE */
+	uint64_t id;	      /* of its file */
 	uint32_t segno;
 	uint64_t size;	  /* bytes */
 	const void *data; /* INLINE */
 	struct index *index;
-	uint32_t limit; /* BLOCKS: blocks at or above it come from the target layer or from nowhere */
+	uint32_t limit; /* BLOCKS: blocks at or above it come from the target layer or from nowhere
+			 */
 	uint32_t part_count;
 	struct base_part parts[]; /* newest first; PLAIN has one */
 };
@@ -83,12 +86,13 @@ struct overlay {
 	struct dirent
 		*gone; /* names of the chain that are gone, for the next state; linked by next */
 	struct index *lru_head, *lru_tail;
-	uint64_t index_bytes, index_builds, nameless;
+	struct index_cache *cache; /* NULL: none */
+	uint64_t index_bytes, index_builds, index_loads, nameless;
 	uint64_t base_blocks, diff_blocks, zero_blocks;
 	uint64_t *layer_bytes; /* read of each layer, stored bytes */
-	uint64_t bad_pages; /* atomic: decoding threads count too */
-	uint64_t bad_files; /* whole ones: without a usable header map, or plain and damaged */
-	int64_t base_time;  /* nanoseconds: times of the chain's files */
+	uint64_t bad_pages;    /* atomic: decoding threads count too */
+	uint64_t bad_files;    /* whole ones: without a usable header map, or plain and damaged */
+	int64_t base_time;     /* nanoseconds: times of the chain's files */
 };
 
 static inline bool file_is_dir(const struct file *f)
@@ -133,6 +137,7 @@ void replay_finish(struct overlay *ov);
 
 /* index.c */
 struct index_wait {
+	uint32_t first, count;				/* the blocks that are wanted */
 	void (*ready)(struct index_wait *wait, int rc); /* pinned when rc is 0 */
 	struct index_wait *next;
 };
@@ -143,12 +148,17 @@ struct index_entry {
 	uint64_t len : 14;
 	uint64_t part : 10; /* INDEX_NO_PART: stored nowhere, zeros */
 };
-/* Pins the file's index. 0 when it is there, -EINPROGRESS when ready will be called. */
+/*
+ * Pins the file's index; what it says of the wanted blocks may be asked for then. 0 when that is
+ * there, -EINPROGRESS when ready will be called.
+ */
 int index_get(struct overlay *ov, struct base *base, struct index_wait *wait);
 void index_put(struct overlay *ov, struct base *base);
-const struct index_entry *index_entries(const struct base *base, uint32_t *ret_count);
-/* What each block's page must agree with; NULL: reads are not verified. */
-const uint32_t *index_sums(const struct base *base);
+uint32_t index_count(const struct base *base); /* blocks; 0 of a PLAIN file */
+const struct index_entry *index_entry(const struct base *base, uint32_t block);
+/* What the block's page must agree with; LAYER_NO_SUM: nothing is known, or reads are not verified.
+ */
+uint32_t index_sum(const struct base *base, uint32_t block);
 struct vfd *index_vfd(const struct base *base, unsigned part);
 void index_free_all(struct overlay *ov);
 /*

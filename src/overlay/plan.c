@@ -88,11 +88,10 @@ static void plan_stored(struct fetch *fetch, uint32_t first, uint32_t count)
 {
 	struct base *base = fetch->file->base;
 	struct segment *s = NULL;
-	uint32_t entry_count, old = fetch->segment_count;
-	const struct index_entry *entries = index_entries(base, &entry_count);
+	uint32_t old = fetch->segment_count;
 
 	for (uint32_t block = first; block < first + count; block++) {
-		struct index_entry e = entries[block];
+		struct index_entry e = *index_entry(base, block);
 
 		if (e.part == INDEX_NO_PART) {
 			add(fetch, SEGMENT_ZERO, block, 1);
