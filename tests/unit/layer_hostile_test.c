@@ -48,8 +48,9 @@ START_TEST(links_are_not_followed)
 		{IN_FULL "/page_header_map", "page_header_map: a symbolic link"},
 		{IN_FULL "/database", "global/pg_control"},
 		{IN_FULL "/database/global/pg_control", "global/pg_control"},
-		{"backups/main", "backups/main: a symbolic link"},
-		{"backups", "backups: a symbolic link"},
+		{"backups/main", "/backups/main: a symbolic link"},
+		{"backups/main", "mount --bind DIRECTORY "},
+		{"backups", "/backups: a symbolic link"},
 	};
 
 	make_full("aaa");
@@ -79,9 +80,9 @@ START_TEST(links_in_the_place_of_locks)
 		ck_assert_int_eq(check_open(NULL), 0); /* without locks they do not matter */
 		store->driver->close_chain(chain);
 		chain = NULL;
-		ck_assert_int_eq(store->driver->open_chain(store, NULL, FULL, getpid(), &message,
-							   &chain),
-				 -ELOOP);
+		ck_assert_int_eq(
+			store->driver->open_chain(store, NULL, FULL, getpid(), &message, &chain),
+			-ELOOP);
 		ck_assert_ptr_nonnull(strstr(message.text, "a symbolic link"));
 		unit_assert_file("victim", "0\n");
 		ck_assert_int_eq(lstat(path, &st), 0);
@@ -149,8 +150,12 @@ START_TEST(headers_belong_to_one_file)
 		unsigned off, size, off2, size2;
 		bool refused;
 	} cases[] = {
-		{0, 10, 10, 10, false}, {0, 10, 9, 10, true},  {0, 10, 0, 10, true},
-		{10, 10, 0, 10, false}, {10, 10, 0, 11, true}, {0, 10, 3, 2, true},
+		{0, 10, 10, 10, false},
+		{0, 10, 9, 10, true},
+		{0, 10, 0, 10, true},
+		{10, 10, 0, 10, false},
+		{10, 10, 0, 11, true},
+		{0, 10, 3, 2, true},
 		{0, 4294967295u, 4294967295u, 5, false},
 	};
 	struct made_backup b;
@@ -169,8 +174,9 @@ START_TEST(headers_belong_to_one_file)
 		make_cluster(&b, MIDDLE);
 		make_end(&b, "DELTA", FULL, "OK", NULL);
 		if (cases[i].refused)
-			check_refused(MIDDLE, -EUCLEAN, "backup " FULL ": backup_content.control: "
-							"two files");
+			check_refused(MIDDLE, -EUCLEAN,
+				      "backup " FULL ": backup_content.control: "
+				      "two files");
 		else
 			check_opens(MIDDLE);
 		check_close();
@@ -184,8 +190,8 @@ START_TEST(only_suspects_open_by_force)
 		const char *status;
 		bool opens;
 	} cases[] = {
-		{"ORPHAN", true},   {"CORRUPT", true},	{"RUNNING", false},  {"ERROR", false},
-		{"MERGING", false}, {"MERGED", false},	{"DELETING", false}, {"DELETED", false},
+		{"ORPHAN", true},   {"CORRUPT", true},	  {"RUNNING", false},  {"ERROR", false},
+		{"MERGING", false}, {"MERGED", false},	  {"DELETING", false}, {"DELETED", false},
 		{"UNKNOWN", false}, {"SOMETHING", false},
 	};
 	struct made_backup b;

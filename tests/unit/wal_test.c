@@ -372,6 +372,32 @@ START_TEST(nothing_outside_the_archive)
 }
 END_TEST
 
+/* On another disk by a link: that very link is named, and what to do. */
+START_TEST(links_to_the_archive_are_named)
+{
+	static const char *const links[] = {"wal", "wal/main"};
+	char text[400];
+
+	make_segment(1, 3, SYSTEM);
+	put_bytes(NAME, segment, SEGMENT);
+	for (unsigned i = 0; i < ARRAY_SIZE(links); i++) {
+		ck_assert_int_eq(renameat(unit_dir, links[i], unit_dir, "disk"), 0);
+		(void)snprintf(text, sizeof(text), "%s/disk", unit_path);
+		ck_assert_int_eq(symlinkat(text, unit_dir, links[i]), 0);
+		ck_assert_int_eq(read_wal(NAME), -ELOOP);
+		(void)snprintf(text, sizeof(text), "%s/%s: a symbolic link, ", unit_path, links[i]);
+		ck_assert_msg(strstr(why.text, text) != NULL, "%s", why.text);
+		(void)snprintf(text, sizeof(text), ": mount --bind DIRECTORY %s/%s", unit_path,
+			       links[i]);
+		ck_assert_msg(strcmp(why.text + strlen(why.text) - strlen(text), text) == 0, "%s",
+			      why.text);
+		ck_assert_int_eq(unlinkat(unit_dir, links[i], 0), 0);
+		ck_assert_int_eq(renameat(unit_dir, "disk", unit_dir, links[i]), 0);
+		ck_assert_int_eq(read_wal(NAME), 0);
+	}
+}
+END_TEST
+
 START_TEST(no_archive_is_not_the_end)
 {
 	ck_assert_int_eq(unlinkat(unit_dir, "wal/main", AT_REMOVEDIR), 0);
@@ -451,6 +477,7 @@ int main(void)
 	tcase_add_test(t, damage_is_not_the_end);
 	tcase_add_test(t, of_another_place_or_cluster);
 	tcase_add_test(t, nothing_outside_the_archive);
+	tcase_add_test(t, links_to_the_archive_are_named);
 	tcase_add_test(t, no_archive_is_not_the_end);
 	tcase_add_test(t, small_files);
 	tcase_add_test(t, what_there_is);

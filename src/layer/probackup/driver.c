@@ -30,6 +30,38 @@ static bool is_dir(int dirfd, const char *path)
 	return sys_fstatat(dirfd, path, &st, 0) == 0 && S_ISDIR(st.st_mode);
 }
 
+/* ---- directories of the store ---- */
+
+/* DBAs put these on other disks. Their own links might be trusted, but not told from others'. */
+static int refuse_link(const struct store *store, const char *path, struct errmsg *e)
+{
+	const char *slash = strchr(path, '/');
+	char first[16] = "";
+	struct stat st;
+
+	(void)snprintf(first, sizeof(first), "%.*s", (int)(slash != NULL ? slash - path : 0), path);
+	if (first[0] != '\0' && sys_fstatat(store->dirfd, first, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    S_ISLNK(st.st_mode))
+		path = first;
+	return errmsg_set(
+		e, -ELOOP,
+		"%s/%s: a symbolic link, and nothing is opened outside of the store; put a "
+		"directory in its place and bind what it leads to there: mount --bind "
+		"DIRECTORY %s/%s",
+		store->path, path, store->path, path);
+}
+
+int probackup_open_dir(const struct store *store, const char *path, struct errmsg *e)
+{
+	int fd = sys_open_beneath(store->dirfd, path, O_RDONLY | O_DIRECTORY);
+
+	if (fd == -ELOOP || fd == -EXDEV)
+		return refuse_link(store, path, e);
+	if (fd < 0 && fd != -ENOENT && fd != -ENOTDIR)
+		return errmsg_set(e, fd, "%s/%s: %s", store->path, path, errmsg_text(NULL, fd));
+	return fd;
+}
+
 /* ---- instances ---- */
 
 static int take_instance(void *ctx, const char *name, unsigned char d_type)
@@ -68,7 +100,7 @@ static int find_instances(const struct store *store, struct instances *ret, stru
 	size_t kept = 0;
 	int dirfd, rc;
 
-	dirfd = sys_open_beneath(store->dirfd, "backups", O_RDONLY | O_DIRECTORY);
+	dirfd = probackup_open_dir(store, "backups", e);
 	rc = dirfd < 0 ? dirfd : sys_readdir(dirfd, ".", take_instance, ret);
 	for (size_t i = 0; i < ret->count; i++) {
 		if (is_dir(dirfd, ret->names[i]))
@@ -79,7 +111,7 @@ static int find_instances(const struct store *store, struct instances *ret, stru
 	ret->count = kept;
 	util_closep(&dirfd);
 	if (rc < 0)
-		return errmsg_set(e, rc, "%s/backups: %s", store->path, probackup_open_text(rc));
+		return errmsg_set(e, rc, "%s/backups: %s", store->path, errmsg_text(NULL, rc));
 	if (kept > 0)
 		qsort(ret->names, kept, sizeof(*ret->names), compare_names);
 	return 0;
@@ -94,11 +126,11 @@ static int open_instance(const struct store *store, const char *name, struct err
 	if (!path_is_safe(name) || strchr(name, '/') != NULL || strlen(name) > 255)
 		return errmsg_set(e, -EINVAL, "'%s' is not the name of an instance", name);
 	(void)snprintf(path, sizeof(path), "backups/%s", name);
-	fd = sys_open_beneath(store->dirfd, path, O_RDONLY | O_DIRECTORY);
+	fd = probackup_open_dir(store, path, e);
 	if (fd == -ENOENT)
 		return errmsg_set(e, fd, "%s: it has no instance '%s'", store->path, name);
 	if (fd < 0)
-		return errmsg_set(e, fd, "%s/%s: %s", store->path, path, probackup_open_text(fd));
+		return errmsg_set(e, fd, "%s/%s: %s", store->path, path, errmsg_text(NULL, fd));
 	return fd;
 }
 
@@ -357,6 +389,8 @@ static int probackup_probe(int dirfd)
 	if (is_dir(dirfd, "wal"))
 		return 1;
 	fd = sys_open_beneath(dirfd, "backups", O_RDONLY | O_DIRECTORY);
+	if (fd == -ELOOP)
+		return 1; /* opening it says what is wrong */
 	return fd < 0 ? 0 : sys_readdir(fd, ".", find_conf, &dirfd);
 }
 

@@ -90,15 +90,12 @@ static int open_directory(struct wal_archive *a, struct errmsg *e)
 	int fd;
 
 	(void)snprintf(path, sizeof(path), "wal/%s", a->instance);
-	fd = sys_open_beneath(a->store->dirfd, path, O_RDONLY | O_DIRECTORY);
+	fd = probackup_open_dir(a->store, path, e);
 	if (fd == -ENOENT || fd == -ENOTDIR)
 		return errmsg_set(e, -ENOTDIR, "%s has no WAL archive of instance %s (%s)",
 				  a->store->path, a->instance, path);
 	if (fd < 0)
-		return errmsg_set(e, fd, "%s/%s: %s", a->store->path, path,
-				  fd == -ELOOP ? "it is reached by a symbolic link, which is not "
-						 "followed out of a store"
-					       : errmsg_text(NULL, fd));
+		return fd;
 	a->dirfd = fd;
 	return 0;
 }

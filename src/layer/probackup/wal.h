@@ -12,6 +12,11 @@
 
 /* ---- driver.c ---- */
 
+/*
+ * A directory of the store's own: backups, wal, or an instance's in one of them. A descriptor; -ENOENT
+ * and -ENOTDIR without a message, and for the rest one: it names the very link that is in the way.
+ */
+int probackup_open_dir(const struct store *store, const char *path, struct errmsg *e);
 /* The one to take if none was named: malloc'ed. */
 int probackup_only_instance(const struct store *store, struct errmsg *e, char **ret);
 
