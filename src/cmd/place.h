@@ -28,8 +28,8 @@ int place_mountpoint(const char *path, struct errmsg *e, char **ret);
 /* The canonical path of something that need not exist; its directory must. */
 int place_new(const char *path, struct errmsg *e, char **ret);
 /*
- * Where indexes are kept: in the diff; without one (NULL) in the owner's cache directory. The caller's
- * own environment counts only if the caller is the owner.
+ * Where indexes are kept: in the diff; without one (NULL) in the owner's cache directory. The
+ * caller's own environment counts only if the caller is the owner.
  */
 int place_cache(const char *diff, uid_t uid, const char *home, char **ret);
 /* Canonical paths: is it the directory or something below it? */

@@ -272,7 +272,7 @@ unsigned recovery_settings(const struct recovery *r,
 	return n + 1;
 }
 
-char *recovery_conf_text(const struct recovery *r, unsigned major)
+char *recovery_conf_text(const struct recovery *r)
 {
 	struct recovery_setting settings[RECOVERY_SETTINGS_MAX];
 	unsigned count = recovery_settings(r, settings);
@@ -295,10 +295,6 @@ char *recovery_conf_text(const struct recovery *r, unsigned major)
 		}
 		(void)fputs("'\n", out);
 	}
-	if (major >= 12)
-		(void)fputs("# The clone's WAL must not get into the original's archive.\n"
-			    "archive_mode = 'off'\n",
-			    out);
 	if (fclose(out) != 0) {
 		free(text);
 		return NULL;

@@ -62,7 +62,11 @@ unsigned recovery_settings(const struct recovery *recovery,
 			   struct recovery_setting ret[RECOVERY_SETTINGS_MAX]);
 
 /* "name = 'value'" lines, as postgresql.auto.conf (12 and later) or recovery.conf has them. */
-char *recovery_conf_text(const struct recovery *recovery, unsigned major);
+char *recovery_conf_text(const struct recovery *recovery);
+/* What a clone that recovers also needs in its postgresql.auto.conf, whatever its version. */
+#define RECOVERY_NO_ARCHIVE                                                                        \
+	"# The clone's WAL must not get into the original's archive.\n"                            \
+	"archive_mode = 'off'\n"
 
 /* ---- recovery_plan.c ---- */
 

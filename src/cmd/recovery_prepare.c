@@ -155,26 +155,27 @@ const char *recovery_signal_name(unsigned major)
 	return major >= 12 ? "recovery.signal" : "recovery.conf";
 }
 
+/* Version 12 brought the settings of recovery.conf to where the others are. */
 static int put_files(struct prepare *p, const struct recovery *recovery, unsigned major)
 {
-	_cleanup_free_ char *settings = recovery_conf_text(recovery, major);
+	_cleanup_free_ char *settings = recovery_conf_text(recovery);
 	_cleanup_free_ char *all = NULL;
+	bool own_file = major < 12;
 	int rc;
 
 	if (settings == NULL)
 		return -ENOMEM;
-	if (major < 12)
-		return put_file(p, "recovery.conf", settings);
 	rc = read_file(p, AUTO_CONF);
 	if (rc == 0 && strlen(p->data) + strlen(settings) >= CONF_MAX)
 		rc = -EFBIG;
-	if (rc == 0 && asprintf(&all, "%s%s", p->data, settings) < 0) {
+	if (rc == 0 &&
+	    asprintf(&all, "%s%s" RECOVERY_NO_ARCHIVE, p->data, own_file ? "\n" : settings) < 0) {
 		all = NULL;
 		rc = -ENOMEM;
 	}
 	if (rc == 0)
 		rc = put_file(p, AUTO_CONF, all);
-	return rc == 0 ? put_file(p, "recovery.signal", "") : rc;
+	return rc == 0 ? put_file(p, recovery_signal_name(major), own_file ? settings : "") : rc;
 }
 
 int recovery_prepare(struct overlay *ov, const struct recovery *recovery, unsigned major, uid_t uid,

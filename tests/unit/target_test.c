@@ -4,6 +4,7 @@
  */
 #include "base/util.h"
 #include "cmd/extract_name.h"
+#include "cmd/place.h"
 #include "cmd/recovery.h"
 #include "cmd/server_recovery.h"
 #include "cmd/target.h"
@@ -13,6 +14,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MB UINT64_C(1048576)
 
@@ -155,6 +157,94 @@ START_TEST(ways)
 }
 END_TEST
 
+/* ---- the settings ---- */
+
+/*
+ * To the letter, what a server is to read. The names and values are those of "Recovery Target
+ * Settings" and "Archive Recovery Settings" in PostgreSQL's documentation: in recovery.conf up to
+ * version 11, in postgresql.conf from 12 on; at most one of the targets; 'immediate' is the only
+ * value of recovery_target.
+ */
+START_TEST(settings_of_each_target)
+{
+	static const struct {
+		struct target target;
+		const char *text;
+	} cases[] = {
+		{{.kind = TARGET_IMMEDIATE, .action = TARGET_PROMOTE},
+		 "recovery_target = 'immediate'\n"
+		 "recovery_target_inclusive = 'on'\n"
+		 "recovery_target_action = 'promote'\n"},
+		{{.kind = TARGET_NAME, .name = "be'fore \\ drop", .action = TARGET_PAUSE},
+		 "recovery_target_name = 'be''fore \\\\ drop'\n"
+		 "recovery_target_inclusive = 'on'\n"
+		 "recovery_target_action = 'pause'\n"},
+		{{.kind = TARGET_LSN,
+		  .lsn = UINT64_C(0x1600000028),
+		  .exclusive = true,
+		  .action = TARGET_SHUTDOWN},
+		 "recovery_target_lsn = '16/28'\n"
+		 "recovery_target_inclusive = 'off'\n"
+		 "recovery_target_action = 'shutdown'\n"},
+		{{.kind = TARGET_XID, .xid = 4711, .action = TARGET_PROMOTE},
+		 "recovery_target_xid = '4711'\n"
+		 "recovery_target_inclusive = 'on'\n"
+		 "recovery_target_action = 'promote'\n"},
+		{{.kind = TARGET_LATEST, .action = TARGET_PROMOTE}, ""},
+	};
+	const struct target_choice choice = {
+		.timeline = 2, .segment_size = MB, .has_archive = true};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_free_ char *text = NULL, *wanted = NULL;
+		struct recovery r;
+
+		ck_assert_int_eq(recovery_make(&cases[i].target, &choice, "/usr/bin/pgoverlay",
+					       "/srv/store", "main", &r),
+				 0);
+		ck_assert_int_gt(asprintf(&wanted,
+					  "\n# Made by pgoverlay for the recovery of this clone; "
+					  "without effect when that is over.\n"
+					  "restore_command = '''/usr/bin/pgoverlay'' wal-get "
+					  "''/srv/store'' %%f \"%%p\" --instance ''main'''\n"
+					  "%srecovery_target_timeline = '2'\n",
+					  cases[i].text),
+				 0);
+		text = recovery_conf_text(&r);
+		ck_assert_str_eq(text, wanted);
+		recovery_clear(&r);
+	}
+	ck_assert_str_eq(recovery_signal_name(11), "recovery.conf");
+	ck_assert_str_eq(recovery_signal_name(12), "recovery.signal");
+}
+END_TEST
+
+/* ---- where indexes are kept ---- */
+
+START_TEST(places_of_the_cache)
+{
+	_cleanup_free_ char *diff = NULL, *home = NULL, *other = NULL, *mine = NULL, *xdg = NULL;
+	uid_t me = geteuid();
+
+	(void)unsetenv("PGOVERLAY_HOME");
+	(void)unsetenv("XDG_CACHE_HOME");
+	(void)setenv("HOME", "/home/me", 1);
+	ck_assert_int_eq(place_cache("/srv/diff", me, "/nowhere", &diff), 0);
+	ck_assert_str_eq(diff, "/srv/diff/cache");
+	ck_assert_int_eq(place_cache(NULL, me, "/nowhere", &mine), 0);
+	ck_assert_str_eq(mine, "/home/me/.cache/pgoverlay");
+	(void)setenv("XDG_CACHE_HOME", "/fast", 1);
+	ck_assert_int_eq(place_cache(NULL, me, "/nowhere", &xdg), 0);
+	ck_assert_str_eq(xdg, "/fast/pgoverlay");
+	/* Of another owner than the caller. */
+	ck_assert_int_eq(place_cache(NULL, me + 1, "/home/other", &other), 0);
+	ck_assert_str_eq(other, "/home/other/.cache/pgoverlay");
+	(void)setenv("PGOVERLAY_HOME", "/apart", 1);
+	ck_assert_int_eq(place_cache(NULL, me, "/nowhere", &home), 0);
+	ck_assert_str_eq(home, "/apart/cache");
+}
+END_TEST
+
 /* ---- the record ---- */
 
 START_TEST(records_come_back)
@@ -165,7 +255,7 @@ START_TEST(records_come_back)
 					     .start_lsn = 5,
 					     .end_lsn = 0x100000007,
 					     .has_archive = true};
-	_cleanup_free_ char *text = NULL, *conf = NULL, *old = NULL;
+	_cleanup_free_ char *text = NULL, *conf = NULL;
 	struct recovery r, back;
 
 	ck_assert_int_eq(recovery_make(&t, &choice, "/usr/bin/pgoverlay", "/srv/o'x%y", "main", &r),
@@ -188,13 +278,10 @@ START_TEST(records_come_back)
 	t = (struct target){.kind = TARGET_LATEST, .action = TARGET_PAUSE};
 	ck_assert_int_eq(recovery_compare(&back, &t, NULL), -EINVAL);
 
-	conf = recovery_conf_text(&r, 15);
+	conf = recovery_conf_text(&r);
 	ck_assert_ptr_nonnull(strstr(conf, "recovery_target_name = 'it''s 50% \\\\ #1'\n"));
 	ck_assert_ptr_nonnull(strstr(conf, "recovery_target_action = 'pause'\n"));
 	ck_assert_ptr_nonnull(strstr(conf, "recovery_target_timeline = '3'\n"));
-	ck_assert_ptr_nonnull(strstr(conf, "archive_mode = 'off'\n"));
-	old = recovery_conf_text(&r, 11);
-	ck_assert_ptr_null(strstr(old, "archive_mode"));
 	ck_assert_int_eq(recovery_parse("target = time\n", 14, NULL, &back), -EUCLEAN);
 	ck_assert_int_eq(recovery_parse("", 0, NULL, &back), -EUCLEAN);
 	recovery_clear(&r);
@@ -352,6 +439,8 @@ int main(void)
 	tcase_add_test(t, times);
 	tcase_add_test(t, options);
 	tcase_add_test(t, ways);
+	tcase_add_test(t, settings_of_each_target);
+	tcase_add_test(t, places_of_the_cache);
 	tcase_add_test(t, records_come_back);
 	tcase_add_test(t, a_newline_in_a_path_is_refused);
 	tcase_add_test(t, progress);
