@@ -115,6 +115,13 @@ void make_plain_unchanged(struct made_backup *b, const char *path, uint64_t full
 		  path, (unsigned long long)full_size);
 }
 
+static uint32_t segno_of(const char *path)
+{
+	const char *dot = strrchr(path, '.');
+
+	return dot != NULL ? (uint32_t)strtoul(dot + 1, NULL, 10) : 0;
+}
+
 /* Appends the record of one page to the stream; returns its length. header is its entry in the map. */
 static size_t put_page(uint8_t *to, const struct made_page *page, enum codec codec, uint32_t segno,
 		       uint8_t *header)
@@ -160,8 +167,7 @@ void make_data(struct made_backup *b, const char *path, const char *compress_alg
 	uint8_t *raw = calloc(1, raw_len), *stream = malloc((size_t)count * (PAGE + 8) + 1);
 	uint64_t off = b->map_len;
 	char blocks[32] = "";
-	const char *dot = strrchr(path, '.');
-	uint32_t segno = dot != NULL ? (uint32_t)strtoul(dot + 1, NULL, 10) : 0;
+	uint32_t segno = segno_of(path);
 	int codec = codec_from_name(compress_alg);
 
 	ck_assert_int_ge(codec, 0);
@@ -198,8 +204,8 @@ void make_data_unchanged(struct made_backup *b, const char *path, uint32_t n_blo
 	make_line(b,
 		  "{\"path\":\"%s\", \"size\":\"-1\", \"mode\":\"33152\", \"is_datafile\":\"1\", "
 		  "\"is_cfs\":\"0\", \"crc\":\"0\", \"compress_alg\":\"none\", "
-		  "\"external_dir_num\":\"0\", \"dbOid\":\"5\",\"segno\":\"0\"%s}",
-		  path, blocks);
+		  "\"external_dir_num\":\"0\", \"dbOid\":\"5\",\"segno\":\"%u\"%s}",
+		  path, segno_of(path), blocks);
 }
 
 void make_data_empty(struct made_backup *b, const char *path)
@@ -207,8 +213,8 @@ void make_data_empty(struct made_backup *b, const char *path)
 	make_line(b,
 		  "{\"path\":\"%s\", \"size\":\"0\", \"mode\":\"33152\", \"is_datafile\":\"1\", "
 		  "\"is_cfs\":\"0\", \"crc\":\"0\", \"compress_alg\":\"none\", "
-		  "\"external_dir_num\":\"0\", \"dbOid\":\"5\",\"segno\":\"0\"}",
-		  path);
+		  "\"external_dir_num\":\"0\", \"dbOid\":\"5\",\"segno\":\"%u\"}",
+		  path, segno_of(path));
 }
 
 /* Of a cluster of version 15 that was shut down. */

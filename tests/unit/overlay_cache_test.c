@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define BLCK  LAYER_BLCKSZ
-#define LARGE "base/5/16390"
+#define LARGE "base/5/16390.1"
 #define PARTS 2500u /* blocks of it: three pieces */
 
 static const char *small(void)
