@@ -241,6 +241,7 @@ static int mount_session(struct daemon *d, struct errmsg *e)
  */
 static int confine(struct daemon *d, struct errmsg *e)
 {
+	_cleanup_close_ int cache = -1;
 	int rc = 0;
 
 	for (unsigned i = 0; i < d->chain->count && rc == 0; i++)
@@ -248,7 +249,10 @@ static int confine(struct daemon *d, struct errmsg *e)
 	if (rc != 0)
 		return errmsg_set(e, rc, "the helper is gone: %s", strerror(-rc));
 	d->confined = true;
-	return rights_confine(d->store->dirfd, d->diff != NULL ? diff_dirfd(d->diff) : -1,
+	/* That of a diff lies in it; without one it may not be there. */
+	if (d->diff == NULL && d->plan->cache != NULL)
+		cache = sys_openat(AT_FDCWD, d->plan->cache, O_PATH | O_DIRECTORY, 0);
+	return rights_confine(d->store->dirfd, d->diff != NULL ? diff_dirfd(d->diff) : -1, cache,
 			      d->plan->run_fd, e);
 }
 

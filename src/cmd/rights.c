@@ -34,15 +34,20 @@ int rights_drop(const struct owner *owner, struct errmsg *e)
 	return 0;
 }
 
-int rights_confine(int store_fd, int diff_fd, int run_fd, struct errmsg *e)
+int rights_confine(int store_fd, int diff_fd, int cache_fd, int run_fd, struct errmsg *e)
 {
-	const struct sys_place places[] = {
+	struct sys_place places[4] = {
 		{.dirfd = store_fd},
 		{.dirfd = run_fd, .changes = true, .sockets = true},
-		{.dirfd = diff_fd, .changes = true},
 	};
-	int rc = sys_confine_files(places, diff_fd >= 0 ? 3 : 2);
+	unsigned count = 2;
+	int rc;
 
+	if (diff_fd >= 0)
+		places[count++] = (struct sys_place){.dirfd = diff_fd, .changes = true};
+	if (cache_fd >= 0)
+		places[count++] = (struct sys_place){.dirfd = cache_fd, .changes = true};
+	rc = sys_confine_files(places, count);
 	if (rc == -ENOSYS || rc == -EOPNOTSUPP) {
 		log_notice("this kernel has no Landlock: file permissions alone keep the process "
 			   "to store and diff");

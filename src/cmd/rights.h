@@ -10,11 +10,11 @@
 int rights_drop(const struct owner *owner, struct errmsg *e);
 
 /*
- * Reads below store_fd, changes files below diff_fd (-1: none) and run_fd (with sockets), and gets
- * nowhere else. Before other threads exist. A kernel that cannot is one line in the log; 0 in any
+ * Reads below store_fd, changes files below diff_fd, cache_fd (-1: none) and run_fd (with sockets),
+ * and gets nowhere else. Before other threads exist. A kernel that cannot is one line in the log; 0 in any
  * case but that it should have worked.
  */
-int rights_confine(int store_fd, int diff_fd, int run_fd, struct errmsg *e);
+int rights_confine(int store_fd, int diff_fd, int cache_fd, int run_fd, struct errmsg *e);
 
 /* When all threads, rings and sockets are made: what makes them fails from now on. */
 void rights_confine_calls(void);

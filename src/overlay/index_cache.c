@@ -1,17 +1,17 @@
 /*
  * overlay/index_cache.c: indexes and lengths of files, kept in files of a directory that anybody
- *may remove at any time.
+ * may remove at any time.
  *
  *	<dir>/index-<content hash>/<id of the file>	index_file.c
- *	<dir>/index-<content hash>/lengths		"PGOLEN01", content hash, u32 count, crc32c
- *of all else; then u64 id, u32 blocks each, by id <dir>/index-<content hash>/tmp-* being written;
- *then renamed
+ *	<dir>/index-<content hash>/lengths		"PGOLEN01", content hash, u32 count, crc32c of
+ *							all else; then u64 id, u32 blocks each, by id
+ *	<dir>/index-<content hash>/tmp-*		being written; then renamed
  *
  * Mounts share it without knowing of each other: a file is written under a name of its own and
  * renamed, and each says itself whether it is whole. Nothing is synced: what a power cut leaves
- *does not match its checksum. Not used: a directory that somebody else can write to. Not written:
- *when little room would be left. When all chains together take more than the limit, the oldest
- *files go.
+ * does not match its checksum. Not used: a directory that somebody else can write to. Not written:
+ * when little room would be left. When all chains together take more than the limit, the oldest
+ * files go.
  */
 #include "base/log.h"
 #include "base/sys.h"
