@@ -27,7 +27,7 @@ static void on_signal(int number)
 	up_interrupted = true;
 }
 
-static void catch_signals(void)
+void up_catch_signals(void)
 {
 	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
 	struct sigaction action = {.sa_handler = on_signal};
@@ -84,7 +84,9 @@ static int mount_it(struct up *up)
 	if (rc < 0)
 		return rc;
 	up->mounted = true;
-	catch_signals();
+	up_catch_signals();
+	if (up->on_mount != NULL)
+		up->on_mount(up->ctx, up->mount.mountpoint);
 	if (up->mount.warnings != NULL && up->mount.warnings[0] != '\0')
 		(void)fputs(up->mount.warnings, stderr);
 	if (up->mount.note != NULL && up->mount.note[0] != '\0')
@@ -248,6 +250,8 @@ int up_bring(struct up *up)
 	int rc;
 
 	rc = mount_it(up);
+	if (rc == 0 && up_interrupted)
+		return errmsg_set(up->e, -EINTR, "interrupted");
 	if (rc == 0)
 		rc = up_look_inside(up);
 	if (rc == 0)

@@ -18,6 +18,8 @@
 struct up {
 	const struct up_options *options;
 	struct errmsg *e;
+	void (*on_mount)(void *ctx, const char *mountpoint); /* as soon as it is mounted; NULL is fine */
+	void *ctx;
 	bool mounted, diff_is_new;
 	struct mount_result mount;
 	struct owner owner;
@@ -33,8 +35,9 @@ struct up {
 	enum recovery_end end; /* how that came out */
 };
 
-/* SIGINT, SIGTERM or SIGHUP has come since bring_up began. */
+/* SIGINT, SIGTERM or SIGHUP has come since up_bring mounted, or since up_catch_signals. */
 extern volatile bool up_interrupted;
+void up_catch_signals(void);
 
 /* One line of what goes on, to stderr. */
 void up_tell(const char *text);

@@ -1,14 +1,9 @@
 /*
- * cmd/down.c: `pgoverlay down`: stops the PostgreSQL server of a clone and unmounts it.
- *
- * A server whose work is kept is stopped with a checkpoint; one whose clone goes away is stopped at
- * once. A server whose mount has died cannot write any more and is ended too, by the pid that `up`
- * noted.
+ * cmd/down.c: `pgoverlay down`: stops the PostgreSQL server of a clone and unmounts it (clone_end.h).
  */
+#include "cmd/clone_end.h"
 #include "cmd/cmd.h"
-#include "cmd/mount.h"
 #include "cmd/registry.h"
-#include "cmd/server.h"
 
 #include "base/util.h"
 
@@ -93,35 +88,6 @@ static int find(const char *name, struct errmsg *e, struct clone *ret)
 	return 0;
 }
 
-/* The server: as postmaster.pid in the mount says, or as `up` noted, which needs no mount. */
-static pid_t find_server(const struct clone *clone, const struct server_facts *facts)
-{
-	pid_t pid = clone->running ? server_find(clone->mountpoint) : 0;
-
-	if (pid == 0 && facts->pid > 0 && server_facts_alive(facts))
-		pid = facts->pid;
-	return pid;
-}
-
-static int stop_server(const struct clone *clone, const struct server_facts *facts, bool discard,
-		       bool *stopped, struct errmsg *e)
-{
-	enum server_stop how = SERVER_STOP_FAST;
-	pid_t pid = find_server(clone, facts);
-	int rc;
-
-	if (discard || clone->temporary || !clone->running)
-		how = SERVER_STOP_IMMEDIATE;
-	if (pid > 0) {
-		rc = server_stop(pid, how, tell, &interrupted, e);
-		if (rc < 0)
-			return rc;
-		*stopped = true;
-	}
-	server_wait_gone(clone->mountpoint);
-	return 0;
-}
-
 static void print_result(const struct clone *clone, bool stopped, bool discard)
 {
 	(void)printf("%s%s\n", stopped ? "PostgreSQL stopped, unmounted " : "unmounted ",
@@ -136,20 +102,11 @@ static void print_result(const struct clone *clone, bool stopped, bool discard)
 
 static int take_down(const struct clone *clone, bool discard, struct errmsg *e)
 {
-	struct server_facts facts = {0};
 	bool stopped = false;
-	int rc;
+	int rc = clone_end(clone, discard, tell, &interrupted, e, &stopped);
 
-	(void)server_facts_read(clone->run_dir, &facts);
-	rc = stop_server(clone, &facts, discard, &stopped, e);
-	if (rc == 0)
-		rc = umount_clone(clone->mountpoint,
-				  UMOUNT_FOR_GOOD | (discard ? UMOUNT_DISCARD : 0), e);
-	if (rc == 0 && facts.own_host)
-		server_socket_dir_remove(facts.host);
 	if (rc == 0)
 		print_result(clone, stopped, discard);
-	server_facts_clear(&facts);
 	return rc;
 }
 

@@ -20,6 +20,7 @@
 
 #define OUTPUT_MAX (1u << 20)
 #define GROUPS_MAX 256
+#define POLL_MS	   100
 
 static gid_t saved_groups[GROUPS_MAX];
 static int saved_group_count = -1; /* -1: not entered */
@@ -241,10 +242,10 @@ static int read_some(int fd, char **output, size_t *len)
 	return 1;
 }
 
-/* Reads until the other end is closed or time is up. */
-static int collect(int fd, int timeout_ms, char **output)
+/* Reads until the other end is closed, time is up, or *stop becomes true (NULL: never). */
+static int collect(int fd, int timeout_ms, const volatile bool *stop, char **output)
 {
-	uint64_t end = process_now_ms() + (uint64_t)timeout_ms;
+	uint64_t end = timeout_ms < 0 ? UINT64_MAX : process_now_ms() + (uint64_t)timeout_ms;
 	size_t len = 0;
 	int rc;
 
@@ -255,9 +256,9 @@ static int collect(int fd, int timeout_ms, char **output)
 		struct pollfd p = {.fd = fd, .events = POLLIN};
 		uint64_t now = process_now_ms();
 
-		if (now >= end)
-			return -ETIMEDOUT;
-		if (poll(&p, 1, (int)(end - now)) < 0 && errno != EINTR)
+		if (now >= end || (stop != NULL && *stop))
+			return now >= end ? -ETIMEDOUT : -EINTR;
+		if (poll(&p, 1, (int)MIN(end - now, (uint64_t)POLL_MS)) < 0 && errno != EINTR)
 			return -errno;
 		if (p.revents == 0)
 			continue;
@@ -330,13 +331,13 @@ int process_begin(const struct owner *owner, const char *const *argv, const char
 	return rc < 0 ? errmsg_set(e, rc, "cannot run %s: %s", argv[0], strerror(-rc)) : 0;
 }
 
-int process_end(struct process *process, int timeout_ms, struct errmsg *e, char **ret_output,
-		int *ret_status)
+static int finish(struct process *process, int timeout_ms, const volatile bool *stop,
+		  struct errmsg *e, char **ret_output, int *ret_status)
 {
 	_cleanup_free_ char *output = NULL;
 	int rc, status;
 
-	rc = collect(process->output, timeout_ms, &output);
+	rc = collect(process->output, timeout_ms, stop, &output);
 	if (rc < 0)
 		(void)kill(process->pid, SIGKILL);
 	util_closep(&process->output);
@@ -349,6 +350,18 @@ int process_end(struct process *process, int timeout_ms, struct errmsg *e, char 
 	*ret_output = TAKE_PTR(output);
 	*ret_status = status;
 	return 0;
+}
+
+int process_end(struct process *process, int timeout_ms, struct errmsg *e, char **ret_output,
+		int *ret_status)
+{
+	return finish(process, timeout_ms, NULL, e, ret_output, ret_status);
+}
+
+int process_wait(struct process *process, const volatile bool *stop, struct errmsg *e,
+		 char **ret_output, int *ret_status)
+{
+	return finish(process, -1, stop, e, ret_output, ret_status);
 }
 
 int process_run(const struct owner *owner, const char *const *argv, const char *const *env,

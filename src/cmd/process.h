@@ -52,7 +52,10 @@ int process_begin(const struct owner *owner, const char *const *argv, const char
  */
 int process_end(struct process *process, int timeout_ms, struct errmsg *e, char **ret_output,
 		int *ret_status);
-/* Both, without input. */
+/* The same without a limit; -EINTR when *stop has become true (it is killed then). */
+int process_wait(struct process *process, const volatile bool *stop, struct errmsg *e,
+		 char **ret_output, int *ret_status);
+/* Begin and end, without input. */
 int process_run(const struct owner *owner, const char *const *argv, const char *const *env,
 		int timeout_ms, struct errmsg *e, char **ret_output, int *ret_status);
 

@@ -8,6 +8,7 @@
 #include "cmd/mount.h"
 #include "cmd/plan.h"
 #include "cmd/process.h"
+#include "cmd/verify_clone.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -22,6 +23,8 @@ static const char help[] =
 	"  --backup ID               backup (default: the newest that can be mounted)\n"
 	"  --all                     every backup, each stored byte once\n"
 	"  --force                   also a backup of which pg_probackup has noted damage (with --backup)\n"
+	"  --start                   also start PostgreSQL on a clone that is thrown away, let it recover,\n"
+	"                            run pg_amcheck on all databases, and dump them to nowhere\n"
 	"  -j, --jobs N              threads (default: as many as processors; at most 32)\n"
 	"  --progress                a line now and then where there is no terminal, too\n"
 	"  --format text|json        how the report is printed\n"
@@ -43,7 +46,7 @@ static void catch_signals(void)
 }
 
 /* What root leaves in the store for a while, the locks, must be its owner's. */
-static int become_owner(const struct verify_request *request, struct errmsg *e)
+static int become_owner(const struct verify_request *request, bool for_good, struct errmsg *e)
 {
 	const struct mount_request like = {.instance = request->instance};
 	_cleanup_free_ char *path = NULL;
@@ -57,8 +60,8 @@ static int become_owner(const struct verify_request *request, struct errmsg *e)
 		return errmsg_set(e, -errno, "%s: %s", request->store, strerror(errno));
 	rc = plan_owner(&like, path, e, &owner);
 	if (rc == 0 && owner.uid != 0) {
-		rc = owner_become(&owner);
-		if (rc < 0)
+		rc = for_good ? owner_become(&owner) : owner_enter(&owner, e);
+		if (rc < 0 && for_good)
 			rc = errmsg_set(e, rc, "cannot act as user %s: %s", owner.name,
 					errmsg_text(NULL, rc));
 	}
@@ -66,11 +69,11 @@ static int become_owner(const struct verify_request *request, struct errmsg *e)
 	return rc;
 }
 
-static int run(const struct verify_request *request)
+static int run(const struct verify_request *request, bool start)
 {
-	struct verify v = {.request = *request};
+	struct verify v = {.request = *request, .start = start ? verify_start : NULL};
 	struct errmsg e = {""};
-	int rc = become_owner(request, &e), printed = 0;
+	int rc = become_owner(request, !start, &e), printed = 0;
 	bool good;
 
 	if (rc < 0)
@@ -90,7 +93,7 @@ static int run(const struct verify_request *request)
 	return good && printed == 0 ? CMD_GOOD : CMD_FAILED;
 }
 
-static int set_option(struct verify_request *r, int id, const char *value)
+static int set_option(struct verify_request *r, bool *start, int id, const char *value)
 {
 	enum cmd_format format;
 	uint64_t n;
@@ -107,6 +110,9 @@ static int set_option(struct verify_request *r, int id, const char *value)
 		break;
 	case 'F':
 		r->force = true;
+		break;
+	case 's':
+		*start = true;
 		break;
 	case 'p':
 		r->progress = true;
@@ -134,10 +140,11 @@ int cmd_verify(int argc, char **argv)
 		{"backup-id", required_argument, NULL, 'b'}, {"all", no_argument, NULL, 'a'},
 		{"force", no_argument, NULL, 'F'},	    {"jobs", required_argument, NULL, 'j'},
 		{"threads", required_argument, NULL, 'j'},  {"progress", no_argument, NULL, 'p'},
-		{"format", required_argument, NULL, 'f'},   {"help", no_argument, NULL, 'h'},
+		{"start", no_argument, NULL, 's'},	    {"format", required_argument, NULL, 'f'},   {"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'},	    {0},
 	};
 	struct verify_request request = {0};
+	bool start = false;
 	int c;
 
 	optind = 0;
@@ -151,7 +158,7 @@ int cmd_verify(int argc, char **argv)
 			return cmd_usage("verify", "'%s' needs a value", argv[optind - 1]);
 		if (c == '?')
 			return cmd_usage("verify", "no such option: '%s'", argv[optind - 1]);
-		if (set_option(&request, c, optarg) < 0)
+		if (set_option(&request, &start, c, optarg) < 0)
 			return cmd_usage("verify", "'%s' is no value of %s", optarg,
 					 argv[optind - (argv[optind - 1] == optarg ? 2 : 1)]);
 	}
@@ -162,5 +169,5 @@ int cmd_verify(int argc, char **argv)
 	if (request.force && request.backup == NULL)
 		return cmd_usage("verify", "--force needs --backup");
 	request.store = argv[optind];
-	return run(&request);
+	return run(&request, start);
 }

@@ -5,6 +5,7 @@
  *	verify_run.c    which backups, and the threads that read their files
  *	verify_facts.c  what a backup says of itself against its label, its control file and its WAL
  *	verify_report.c findings: lines, JSON, the summary
+ *	verify_start.c, verify_clone.c  --start (verify_clone.h)
  *
  * Each stored file is read once: of one backup those of its chain that it stands on; of all backups each its
  * own, which together is everything.
@@ -37,6 +38,11 @@ struct verify_counters {
 
 struct verify {
 	struct verify_request request;
+	/*
+	 * NULL, or what is done with each backup that is good so far. The backup's locks are held; what is wrong goes
+	 * to verify_say. *ret_started: for the report, or NULL. Negative: the run ends.
+	 */
+	int (*start)(struct verify *v, const struct backup_info *info, cJSON **ret_started);
 	struct store *store;
 	struct backup_list list;
 	struct progress progress;
@@ -45,6 +51,7 @@ struct verify {
 	uint64_t total; /* bytes, as far as known */
 	cJSON *damages, *warnings, *backups;
 	const char *instance; /* whose backup is looked at */
+	double started_seconds; /* that `start` took */
 	bool stopped;
 };
 
@@ -53,9 +60,12 @@ void verify_found(struct verify *v, const struct layer_finding *finding);
 /* The same of something that is in no file of a backup; printf rules. */
 void verify_say(struct verify *v, const char *backup, bool harmless, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
-/* What came of one backup; reason: why it was not looked at, or NULL. damages: of its whole chain. */
+/*
+ * What came of one backup; reason: why it was not looked at, or NULL. damages: of its whole chain. started: of
+ * `start`, or NULL; taken.
+ */
 void verify_backup_done(struct verify *v, const struct backup_info *info, const char *reason,
-			uint64_t damages);
+			uint64_t damages, cJSON *started);
 /* All at the end; 0 or -errno. */
 int verify_print(struct verify *v);
 
@@ -65,6 +75,7 @@ int verify_print(struct verify *v);
  */
 int verify_run(struct verify *v, struct errmsg *e);
 void verify_stop(void); /* from a signal handler: the run ends with -EINTR */
+bool verify_is_stopped(void);
 void verify_free(struct verify *v);
 
 /* The target of the chain against label, control file and WAL. -ENOMEM or -EINTR. */

@@ -51,7 +51,7 @@ void verify_found(struct verify *v, const struct layer_finding *finding)
 
 void verify_say(struct verify *v, const char *backup, bool harmless, const char *fmt, ...)
 {
-	char reason[1024];
+	char reason[4096];
 	const struct layer_finding finding = {
 		.backup = backup, .block = LAYER_NO_BLOCK, .harmless = harmless, .reason = reason};
 	va_list args;
@@ -62,37 +62,105 @@ void verify_say(struct verify *v, const char *backup, bool harmless, const char 
 	verify_found(v, &finding);
 }
 
-void verify_backup_done(struct verify *v, const struct backup_info *info, const char *reason,
-			uint64_t damages)
-{
-	cJSON *o;
+/* ---- what came of a backup ---- */
 
+static void add_backup(struct verify *v, const struct backup_info *info, const char *reason,
+		       uint64_t damages, cJSON *started)
+{
+	cJSON *o = cJSON_CreateObject();
+	const cJSON *failed = cJSON_GetObjectItemCaseSensitive(started, "failed");
+
+	(void)cJSON_AddStringToObject(o, "instance", info->instance);
+	(void)cJSON_AddStringToObject(o, "id", info->id);
+	(void)cJSON_AddStringToObject(o, "status", info->status);
+	(void)cJSON_AddStringToObject(o, "result",
+				      reason != NULL ? "not checked"
+				      : damages > 0  ? "damaged"
+						     : "good");
+	(void)cJSON_AddStringToObject(o, "reason", reason != NULL ? reason : "");
+	if (started != NULL && failed != NULL)
+		(void)cJSON_AddStringToObject(
+			started, "result", cJSON_GetArraySize(failed) > 0 ? "failed" : "good");
+	if (started != NULL)
+		(void)cJSON_AddItemToObject(o, "started", started);
+	(void)cJSON_AddItemToArray(v->backups, o);
+}
+
+static const char *text_of(const cJSON *o, const char *name)
+{
+	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, name));
+
+	return text != NULL ? text : "";
+}
+
+static void print_databases(const cJSON *databases)
+{
+	int checked = 0, count = cJSON_GetArraySize(databases);
+	const cJSON *o;
+
+	cJSON_ArrayForEach(o, databases)
+	{
+		checked += strcmp(text_of(o, "pg_amcheck"), "not run") != 0;
+		(void)printf("%s%s", o == databases->child ? " (" : ", ", text_of(o, "name"));
+	}
+	(void)printf("%s checked and dumped%s", count > 0 ? ")" : "",
+		     checked < count ? ", but not with pg_amcheck, which is missing or comes with "
+				       "PostgreSQL 14"
+				     : "");
+}
+
+static void print_started(const struct backup_info *info, const cJSON *started)
+{
+	const cJSON *recovery = cJSON_GetObjectItemCaseSensitive(started, "recovery");
+	const cJSON *databases = cJSON_GetObjectItemCaseSensitive(started, "databases");
+	const char *end = text_of(recovery, "end"), *timeline = text_of(recovery, "new_timeline");
+
+	if (started == NULL)
+		return;
+	if (strcmp(text_of(started, "result"), "not started") == 0) {
+		(void)printf("backup %s: not started, because it is damaged\n", info->id);
+		return;
+	}
+	if (cJSON_GetArraySize(databases) == 0)
+		return;
+	(void)printf("backup %s: started by PostgreSQL %s, recovered to %s%s%s, %d databases",
+		     info->id, text_of(started, "server"),
+		     end[0] != '\0' ? end : text_of(recovery, "consistent"),
+		     timeline[0] != '\0' ? " as timeline " : "", timeline,
+		     cJSON_GetArraySize(databases));
+	print_databases(databases);
+	(void)printf("\n");
+}
+
+static void print_backup(struct verify *v, const struct backup_info *info, const char *reason,
+			 uint64_t damages, const cJSON *started)
+{
+	progress_clear(&v->progress);
+	print_started(info, started);
+	if (reason != NULL)
+		(void)printf("backup %s: not checked: %s\n", info->id, reason);
+	else
+		(void)printf("backup %s: %s\n", info->id,
+			     damages > 0 ? "it or a backup it is made on is damaged" : "good");
+	(void)fflush(stdout);
+}
+
+void verify_backup_done(struct verify *v, const struct backup_info *info, const char *reason,
+			uint64_t damages, cJSON *started)
+{
 	if (reason != NULL)
 		v->counters.refused++;
 	else
 		v->counters.backups++;
 	if (v->request.json) {
-		o = cJSON_CreateObject();
-		(void)cJSON_AddStringToObject(o, "instance", info->instance);
-		(void)cJSON_AddStringToObject(o, "id", info->id);
-		(void)cJSON_AddStringToObject(o, "status", info->status);
-		(void)cJSON_AddStringToObject(o, "result",
-					      reason != NULL ? "not checked"
-					      : damages > 0  ? "damaged"
-							     : "good");
-		(void)cJSON_AddStringToObject(o, "reason", reason != NULL ? reason : "");
-		(void)cJSON_AddItemToArray(v->backups, o);
+		add_backup(v, info, reason, damages, TAKE_PTR(started));
 	} else if (!v->request.quiet) {
-		progress_clear(&v->progress);
-		if (reason != NULL)
-			(void)printf("backup %s: not checked: %s\n", info->id, reason);
-		else
-			(void)printf("backup %s: %s\n", info->id,
-				     damages > 0 ? "it or a backup it is made on is damaged"
-						 : "good");
-		(void)fflush(stdout);
+		print_backup(v, info, reason, damages, started);
 	}
+	cJSON_Delete(started);
 }
+
+/* ---- the end ---- */
 
 static int print_json(struct verify *v)
 {
@@ -123,17 +191,20 @@ static int print_json(struct verify *v)
 static void print_text(struct verify *v)
 {
 	const struct verify_counters *c = &v->counters;
-	double seconds = progress_seconds(&v->progress);
+	double seconds = progress_seconds(&v->progress) - v->started_seconds;
 	char bytes[32], rate[32];
 
 	progress_clear(&v->progress);
 	progress_format_bytes(c->bytes, bytes, sizeof(bytes));
 	progress_format_bytes((uint64_t)((double)c->bytes / (seconds > 0.001 ? seconds : 0.001)),
 			      rate, sizeof(rate));
-	(void)printf("%s%llu backups, %llu files, %llu pages, %s in %.1f s (%s/s): ",
+	(void)printf("%s%llu backups, %llu files, %llu pages, %s in %.1f s (%s/s)%s ",
 		     v->stopped ? "interrupted after " : "checked ",
 		     (unsigned long long)c->backups, (unsigned long long)c->files,
-		     (unsigned long long)c->pages, bytes, seconds, rate);
+		     (unsigned long long)c->pages, bytes, seconds, rate,
+		     v->start != NULL ? "," : ":");
+	if (v->start != NULL)
+		(void)printf("and in %.1f s with PostgreSQL: ", v->started_seconds);
 	if (c->damages == 0)
 		(void)printf("no damage found");
 	else

@@ -42,6 +42,11 @@ void verify_stop(void)
 	interrupted = 1;
 }
 
+bool verify_is_stopped(void)
+{
+	return interrupted != 0;
+}
+
 /* ---- the threads ---- */
 
 static void found(void *ctx, const struct layer_finding *finding)
@@ -224,11 +229,31 @@ static int check_view(struct verify *v, struct layer_chain *chain)
 	return rc;
 }
 
+/* Only what is good so far: damage would be met again, and told less well. */
+static int start_backup(struct verify *v, const struct backup_info *info, uint64_t damages,
+			cJSON **ret_started)
+{
+	double before = progress_seconds(&v->progress);
+	int rc;
+
+	if (v->start == NULL)
+		return 0;
+	if (damages == 0) {
+		rc = v->start(v, info, ret_started);
+		v->started_seconds += progress_seconds(&v->progress) - before;
+		return rc;
+	}
+	*ret_started = cJSON_CreateObject();
+	(void)cJSON_AddStringToObject(*ret_started, "result", "not started");
+	return 0;
+}
+
 static int verify_chain(struct verify *v, struct layer_chain *chain, bool alone,
 			uint64_t *damages)
 {
 	size_t at = find_info(v, chain->instance, chain->layers[chain->count - 1]->id);
 	uint64_t before = v->counters.damages, below = 0;
+	cJSON *started = NULL;
 	int rc;
 
 	v->instance = chain->instance;
@@ -239,14 +264,17 @@ static int verify_chain(struct verify *v, struct layer_chain *chain, bool alone,
 		rc = verify_files(v, chain, alone ? 0 : chain->count - 1);
 	if (rc < 0 || at == v->list.count)
 		return rc;
-	damages[at] = v->counters.damages - before;
 	for (unsigned i = 0; i + 1 < chain->count; i++) {
 		size_t k = find_info(v, chain->instance, chain->layers[i]->id);
 
 		below += k < v->list.count ? damages[k] : 0;
 	}
-	verify_backup_done(v, &v->list.items[at], NULL, damages[at] + below);
-	return 0;
+	rc = start_backup(v, &v->list.items[at], v->counters.damages - before + below, &started);
+	damages[at] = v->counters.damages - before;
+	if (rc == 0)
+		verify_backup_done(v, &v->list.items[at], NULL, damages[at] + below, TAKE_PTR(started));
+	cJSON_Delete(started);
+	return rc;
 }
 
 static int verify_one(struct verify *v, uint64_t *damages, struct errmsg *e)
@@ -275,13 +303,13 @@ static int verify_each(struct verify *v, uint64_t *damages)
 
 		v->instance = info->instance;
 		if (!info->mountable) {
-			verify_backup_done(v, info, info->reason, 0);
+			verify_backup_done(v, info, info->reason, 0, NULL);
 			continue;
 		}
 		rc = v->store->driver->open_chain(v->store, info->instance, info->id, getpid(), &e,
 						  &chain);
 		if (rc < 0 && rc != -ENOMEM) {
-			verify_backup_done(v, info, errmsg_text(&e, rc), 0);
+			verify_backup_done(v, info, errmsg_text(&e, rc), 0, NULL);
 			rc = 0;
 			continue;
 		}
