@@ -3,7 +3,8 @@
  *
  *	verify.c        the command line
  *	verify_run.c    which backups, and the threads that read their files
- *	verify_facts.c  what a backup says of itself against its label, its control file and its WAL
+ *	verify_facts.c  what a backup says of itself against its label, its control file and its instance
+ *	verify_wal.c    the WAL from its start to its stop
  *	verify_report.c findings: lines, JSON, the summary
  *	verify_start.c, verify_clone.c  --start (verify_clone.h)
  *
@@ -16,6 +17,7 @@
 #include "base/err.h"
 #include "cmd/progress.h"
 #include "layer/layer.h"
+#include "pg/control.h"
 
 #include <cjson/cJSON.h>
 #include <pthread.h>
@@ -80,5 +82,24 @@ void verify_free(struct verify *v);
 
 /* The target of the chain against label, control file and WAL. -ENOMEM or -EINTR. */
 int verify_facts(struct verify *v, const struct layer_chain *chain, const struct backup_info *info);
+
+struct verify_facts {
+	struct verify *v;
+	const struct layer_chain *chain;
+	const struct layer *target;
+	const struct backup_info *info;
+	bool has_control, has_archive;
+	bool of_primary; /* its label does not say that it was taken on a standby */
+	struct pg_control control;
+	uint32_t segment_size;
+	uint64_t system_identifier; /* 0: not known */
+};
+
+/* Each record from start to stop, and that the last one is the end of this backup. -ENOMEM or -EINTR. */
+int verify_wal(struct verify_facts *f);
+
+/* An entry that the layer stores, or NULL. */
+const struct layer_entry *verify_find_entry(const struct layer *layer, const char *path);
+int verify_open_entry(const struct layer *layer, const struct layer_entry *entry);
 
 #endif

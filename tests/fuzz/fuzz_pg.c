@@ -1,11 +1,13 @@
 /*
- * PostgreSQL's control file (as it is, and with a checksum that matches), page headers and paths.
+ * PostgreSQL's control file (as it is, and with a checksum that matches), page headers, paths and WAL
+ * records.
  */
 #include "base/util.h"
 #include "fuzz.h"
 #include "pg/control.h"
 #include "pg/page.h"
 #include "pg/relpath.h"
+#include "pg/wal_records.h"
 
 #include <errno.h>
 
@@ -107,10 +109,33 @@ static void check_page(const uint8_t *data, size_t size)
 	free(page);
 }
 
+/* Pages of WAL, the first one with a start in it. */
+static void check_wal(const uint8_t *data, size_t size)
+{
+	uint8_t *page = malloc(PG_WAL_PAGE);
+	uint64_t lsn = UINT64_C(1) << 24, stop = lsn + 3 * PG_WAL_PAGE;
+	struct pg_wal_walk walk;
+
+	FUZZ_CHECK(page != NULL);
+	pg_wal_walk_init(&walk, lsn + PG_WAL_HEADER_BYTES, stop, PG_WAL_SEGMENT_MIN);
+	for (size_t at = 0; at < size; at += PG_WAL_PAGE, lsn += PG_WAL_PAGE) {
+		memset(page, 0, PG_WAL_PAGE);
+		memcpy(page, data + at, MIN(size - at, (size_t)PG_WAL_PAGE));
+		/* What a fuzzer would take long to find. */
+		put_le16(page, 0xd110);
+		put_le64(page + 8, lsn);
+		pg_wal_walk_page(&walk, lsn, page);
+	}
+	FUZZ_CHECK(walk.state != PG_WAL_STOPPED || walk.at >= stop);
+	FUZZ_CHECK(walk.state != PG_WAL_BROKEN || walk.reason != NULL);
+	free(page);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	check_page(data, size);
 	check_control(data, size);
 	check_path(data, size);
+	check_wal(data, size);
 	return 0;
 }

@@ -46,6 +46,8 @@ change() { # NAME PATTERN FILE SED-SCRIPT: that line of a control file is found 
 control=$last/backup.control
 change "a wrong start-lsn" "it starts at .*, backup_label at" "$control" 's/^\(start-lsn = .*\)[0-9A-F]$/\10/;t;s/^\(start-lsn = .*\)0$/\18/'
 change "a wrong stop-lsn" "missing|ends before its stop" "$control" 's/^stop-lsn = [0-9A-F]*\//stop-lsn = 7\//'
+change "a stop-lsn that is too late" "its WAL ends before its stop at" "$control" 's/^\(stop-lsn = .*\)[0-9A-F]\{3\}$/\1FF8/'
+change "a stop-lsn that is too early" "where its WAL has no end of a backup" "$control" 's/^\(stop-lsn = .*\)[0-9A-F]\{2\}$/\100/'
 change "a wrong timeline" "it is of timeline 9, backup_label of" "$control" 's/^timelineid = .*/timelineid = 9/'
 change "a wrong checksum-version" "its pages have (no )?checksums, pg_control" "$control" \
 	's/^checksum-version = 1/checksum-version = 0/;t;s/^checksum-version = 0/checksum-version = 1/'
@@ -68,6 +70,20 @@ if [ -n "$TEST_SHARED" ] && [ -f "$TEST_SHARED/archive/store.tar.zst" ]; then
 	label=$(sed -n 's/^START WAL LOCATION: .*(file \([0-9A-F]*\)).*/\1/p' "$dir/database/backup_label")
 	instance=${dir%/*}
 	instance=${instance##*/}
+	archived=$(find "$where/store/wal/$instance" -name "$label" -o -name "$label.gz" | head -n 1)
+	cp -p "$archived" "$TEST_WORK/segment"
+	python3 - "$archived" "$(sed -n 's/^start-lsn = .*\/\([0-9A-F]*\)$/\1/p' "$control")" <<-'END'
+		import sys
+		at = int(sys.argv[2], 16) % (1 << 20) + 30  # the data of the first record that the backup needs
+		with open(sys.argv[1], "r+b") as f:
+		    f.seek(at)
+		    byte = f.read(1)[0] ^ 1
+		    f.seek(at)
+		    f.write(bytes([byte]))
+	END
+	says "a flipped bit in the archive" 1 "the WAL record at [0-9A-F/]* does not match its sum" \
+		"$where/store" --instance "$instance" --backup "${dir##*/}"
+	cp -p "$TEST_WORK/segment" "$archived"
 	rm -f "$where/store/wal/$instance/$label" "$where/store/wal/$instance/$label".*
 	says "a missing segment of the archive" 1 "WAL segments? $label .*missing in the archive" \
 		"$where/store" --instance "$instance" --backup "${dir##*/}"

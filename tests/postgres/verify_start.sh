@@ -117,7 +117,7 @@ wait_gone() { # everything that was started ends by itself
 	done
 	pgrep -af "pgoverlay.*($store|$PGOVERLAY_HOME)" | sed 's/^/    still there: /'
 }
-cut() { # NAME SIGNAL parent|child mount|server|check
+end_it() { # NAME SIGNAL parent|child mount|server|check
 	local pid child i
 	"$PGOVERLAY" verify "$store" --start --progress >"$work/out" 2>"$work/err" &
 	pid=$!
@@ -137,12 +137,10 @@ cut() { # NAME SIGNAL parent|child mount|server|check
 	wait_gone
 	nothing_left "$1"
 }
-for at in mount server check; do
-	cut "interrupted at $at" INT parent $at
-	cut "killed at $at" KILL parent $at
-done
-cut "terminated" TERM parent server
-cut "its child killed" KILL child server
-cut "its child killed while it checks" KILL child check
+end_it "interrupted while it mounts" INT parent mount
+end_it "killed while the server starts" KILL parent server
+end_it "terminated while it checks" TERM parent check
+end_it "killed while it checks" KILL parent check
+end_it "its child killed while it checks" KILL child check
 check "its child killed is said" grep -q 'was killed, or died' "$work/out"
 finish
