@@ -54,3 +54,29 @@ uint32_t crc32c(uint32_t crc, const void *buf, size_t len)
 	}
 	return ~crc;
 }
+
+/* Polynomials over GF(2) modulo CRC-32C's, x^0 in the highest bit. */
+static uint32_t multiply(uint32_t a, uint32_t b)
+{
+	uint32_t product = 0;
+
+	for (uint32_t bit = UINT32_C(1) << 31; bit != 0; bit >>= 1) {
+		if ((a & bit) != 0)
+			product ^= b;
+		b = (b & 1) != 0 ? b >> 1 ^ UINT32_C(0x82F63B78) : b >> 1;
+	}
+	return product;
+}
+
+uint32_t crc32c_join(uint32_t first, uint32_t second, uint64_t len)
+{
+	uint32_t power = UINT32_C(1) << 31; /* 1 */
+	uint32_t square = UINT32_C(1) << 23; /* x^8: one byte */
+
+	for (; len > 0; len >>= 1) {
+		if ((len & 1) != 0)
+			power = multiply(square, power);
+		square = multiply(square, square);
+	}
+	return multiply(power, first) ^ second;
+}

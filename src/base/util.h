@@ -93,5 +93,7 @@ bool path_is_safe(const char *path);
 
 /* CRC-32C (Castagnoli) of buf, continuing crc; start with 0. */
 uint32_t crc32c(uint32_t crc, const void *buf, size_t len);
+/* The sum of two pieces, one behind the other, from their own sums; len of the second one. */
+uint32_t crc32c_join(uint32_t first, uint32_t second, uint64_t len);
 
 #endif

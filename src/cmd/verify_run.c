@@ -1,7 +1,7 @@
 /*
  * cmd/verify_run.c: which backups `verify` looks at, and the threads that read their files.
  *
- * The largest file first, each by one thread: a file's sum is one run over its bytes.
+ * The largest file first. A thread takes the next part of a file that another one has begun, or begins the next one.
  */
 #include "base/sys.h"
 #include "base/util.h"
@@ -26,11 +26,22 @@ struct work {
 	uint64_t size;
 };
 
+/* A file that has been begun. */
+struct begun {
+	struct begun *next;
+	const struct layer_ops *ops;
+	struct layer_verifying *verifying;
+	uint32_t parts, taken, done;
+};
+
 struct pool {
 	struct verify *v;
 	struct work *items;
 	size_t count, next, cap;
 	unsigned workers;
+	struct layer_verify calls;
+	pthread_mutex_t lock; /* of next, rc and begun */
+	struct begun *begun;
 	int rc;
 	pthread_cond_t done;
 };
@@ -67,21 +78,96 @@ static bool step(void *ctx, uint64_t bytes, uint32_t pages)
 	return !interrupted;
 }
 
+/* What is done next, with the lock held: a part of a file that has been begun, or a file. False: nothing is left. */
+static bool take_next(struct pool *p, struct begun **ret_begun, uint32_t *ret_part,
+		      const struct work **ret_work)
+{
+	*ret_begun = NULL;
+	if (interrupted || p->rc < 0)
+		return false;
+	for (struct begun *b = p->begun; b != NULL; b = b->next) {
+		if (b->taken == b->parts)
+			continue;
+		*ret_begun = b;
+		*ret_part = b->taken++;
+		return true;
+	}
+	if (p->next == p->count)
+		return false;
+	*ret_work = &p->items[p->next++];
+	return true;
+}
+
+static int begin_file(struct pool *p, const struct work *work)
+{
+	struct begun *b = calloc(1, sizeof(*b));
+	int rc;
+
+	if (b == NULL)
+		return -ENOMEM;
+	b->ops = work->layer->ops;
+	rc = b->ops->verify_begin(work->layer, work->entry, &p->calls, &b->verifying, &b->parts);
+	if (rc < 0) {
+		free(b);
+		return rc;
+	}
+	pthread_mutex_lock(&p->lock);
+	b->next = p->begun;
+	p->begun = b;
+	pthread_mutex_unlock(&p->lock);
+	return 0;
+}
+
+static void end_file(struct begun *b)
+{
+	b->ops->verify_end(b->verifying);
+	free(b);
+}
+
+static int check_part(struct pool *p, struct begun *b, uint32_t part)
+{
+	int rc = b->ops->verify_part(b->verifying, part);
+	bool last;
+
+	pthread_mutex_lock(&p->lock);
+	last = ++b->done == b->parts;
+	if (last) {
+		struct begun **at = &p->begun;
+
+		while (*at != b)
+			at = &(*at)->next;
+		*at = b->next;
+	}
+	pthread_mutex_unlock(&p->lock);
+	if (last) {
+		end_file(b);
+		__atomic_fetch_add(&p->v->counters.files, 1, __ATOMIC_RELAXED);
+	}
+	return rc;
+}
+
 static void *worker_main(void *arg)
 {
 	struct pool *p = arg;
-	const struct layer_verify verify = {.found = found, .step = step, .ctx = p};
 
 	for (;;) {
-		size_t i = __atomic_fetch_add(&p->next, 1, __ATOMIC_RELAXED);
+		const struct work *work = NULL;
+		struct begun *b = NULL;
+		uint32_t part = 0;
+		bool more;
 		int rc;
 
-		if (i >= p->count || interrupted || __atomic_load_n(&p->rc, __ATOMIC_RELAXED) < 0)
+		pthread_mutex_lock(&p->lock);
+		more = take_next(p, &b, &part, &work);
+		pthread_mutex_unlock(&p->lock);
+		if (!more)
 			break;
-		rc = p->items[i].layer->ops->verify(p->items[i].layer, p->items[i].entry, &verify);
-		if (rc < 0)
-			__atomic_store_n(&p->rc, rc, __ATOMIC_RELAXED);
-		__atomic_fetch_add(&p->v->counters.files, 1, __ATOMIC_RELAXED);
+		rc = b != NULL ? check_part(p, b, part) : begin_file(p, work);
+		if (rc < 0) {
+			pthread_mutex_lock(&p->lock);
+			p->rc = rc;
+			pthread_mutex_unlock(&p->lock);
+		}
 	}
 	pthread_mutex_lock(&p->v->lock);
 	p->workers--;
@@ -134,7 +220,8 @@ static int run_pool(struct pool *p)
 	pthread_t threads[JOBS_MAX];
 	pthread_attr_t attr;
 
-	jobs = (unsigned)MIN((size_t)jobs, MAX(p->count, (size_t)1));
+	p->calls = (struct layer_verify){.found = found, .step = step, .ctx = p};
+	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->done, NULL);
 	pthread_attr_init(&attr);
 	(void)pthread_attr_setstacksize(&attr, WORKER_STACK);
@@ -144,7 +231,12 @@ static int run_pool(struct pool *p)
 	wait_for_workers(p);
 	for (unsigned i = 0; i < started; i++)
 		pthread_join(threads[i], NULL);
+	for (struct begun *next, *b = p->begun; b != NULL; b = next) { /* it was interrupted */
+		next = b->next;
+		end_file(b);
+	}
 	pthread_cond_destroy(&p->done);
+	pthread_mutex_destroy(&p->lock);
 	if (started == 0)
 		return -EAGAIN;
 	return interrupted ? -EINTR : p->rc;
@@ -184,6 +276,11 @@ static int verify_files(struct verify *v, struct layer_chain *chain, unsigned fi
 	for (unsigned i = first; i < chain->count; i++) {
 		struct layer *layer = chain->layers[i];
 
+		/* Every version that is read writes it. */
+		if (layer->unsummed)
+			verify_say(v, layer->id, false,
+				   "backup.control has no content-crc: nothing tells whether its "
+				   "list is whole");
 		for (uint32_t k = 0; k < layer->entry_count && rc == 0; k++) {
 			if (layer->entries[k].file != LAYER_NO_FILE)
 				rc = add_work(&p, layer, &layer->entries[k]);

@@ -7,7 +7,7 @@
  * an index of its own.
  *
  * Threads: store and chain functions run on one thread before the mount serves requests (as the owner, with
- * the owner's rights). locate, highest, check and verify may block, and run on several engine threads at once: a layer
+ * the owner's rights). locate, highest, check and the verify operations may block, and run on several engine threads at once: a layer
  * is immutable after its chain is open.
  */
 #ifndef LAYER_LAYER_H
@@ -102,6 +102,8 @@ struct layer_verify {
 	void *ctx;
 };
 
+struct layer_verifying; /* a file that is being verified; the driver's */
+
 struct layer_ops {
 	uint32_t version; /* LAYER_OPS_VERSION */
 
@@ -143,6 +145,16 @@ struct layer_ops {
 	 * to found; negative (-ENOMEM, -EMFILE) only if it could not be looked at.
 	 */
 	int (*verify)(struct layer *layer, const struct layer_entry *entry, const struct layer_verify *v);
+
+	/*
+	 * The same in parts, so that several threads can share a large file: begin (which says how many there are, 1 or more),
+	 * each part once, from any thread, and end, which frees, after the last of them or when no more will follow. v must live
+	 * until then. After a failure of begin there is nothing to end.
+	 */
+	int (*verify_begin)(struct layer *layer, const struct layer_entry *entry, const struct layer_verify *v,
+			    struct layer_verifying **ret, uint32_t *ret_parts);
+	int (*verify_part)(struct layer_verifying *verifying, uint32_t part);
+	void (*verify_end)(struct layer_verifying *verifying);
 };
 
 #define LAYER_OPS_VERSION 4
@@ -162,6 +174,7 @@ struct layer {
 	const char *id; /* the backup's id, for messages */
 	int dirfd;      /* what names are relative to */
 	bool page_checksums; /* pages carry PostgreSQL data checksums */
+	bool unsummed;	     /* nothing tells whether its manifest is what was written */
 	struct layer_entry *entries; /* sorted by strcmp of path, no duplicates */
 	uint32_t entry_count;
 };

@@ -49,6 +49,24 @@ END_TEST
 
 /* ---- util ---- */
 
+START_TEST(sums_of_pieces_are_joined)
+{
+	static uint8_t data[100000];
+	unsigned long long state = 1;
+
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)unit_random(&state);
+	for (size_t at = 0; at <= sizeof(data); at += at < 70 ? 1 : 997) {
+		uint32_t first = crc32c(0, data, at);
+		uint32_t second = crc32c(0, data + at, sizeof(data) - at);
+
+		ck_assert_uint_eq(crc32c_join(first, second, sizeof(data) - at),
+				  crc32c(0, data, sizeof(data)));
+	}
+	ck_assert_uint_eq(crc32c_join(0, crc32c(0, data, 5), 5), crc32c(0, data, 5));
+}
+END_TEST
+
 START_TEST(little_endian_access)
 {
 	uint8_t b[9] = {0};
@@ -457,6 +475,7 @@ int main(void)
 	tcase_add_test(t, errmsg_falls_back_to_the_code);
 	tcase_add_test(t, errmsg_cuts_long_text);
 	tcase_add_test(t, little_endian_access);
+	tcase_add_test(t, sums_of_pieces_are_joined);
 	tcase_add_test(t, rounding);
 	tcase_add_test(t, closep_keeps_errno);
 	tcase_add_test(t, take_leaves_nothing);

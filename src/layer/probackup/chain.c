@@ -102,6 +102,7 @@ static int open_member(struct open_chain *oc, int instance_dirfd, struct errmsg 
 	if (rc == 0)
 		rc = open_map(member, e);
 	member->base.page_checksums = member->control.checksum_version != 0;
+	member->base.unsummed = !member->control.has_crc;
 	return rc;
 }
 

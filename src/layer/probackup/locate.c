@@ -233,4 +233,7 @@ const struct layer_ops probackup_layer_ops = {
 	.check = probackup_check,
 	.stored = probackup_stored,
 	.verify = probackup_verify,
+	.verify_begin = probackup_verify_begin,
+	.verify_part = probackup_verify_part,
+	.verify_end = probackup_verify_end,
 };

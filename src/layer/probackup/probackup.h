@@ -58,9 +58,14 @@ extern const struct layer_ops probackup_layer_ops; /* locate.c */
 int locate_check_plain(const struct probackup_layer *pl, const struct probackup_file *file,
 		       struct errmsg *why);
 
-/* verify.c: the operation of that name */
+/* verify.c: the operations of these names */
 int probackup_verify(struct layer *layer, const struct layer_entry *entry,
 		     const struct layer_verify *v);
+int probackup_verify_begin(struct layer *layer, const struct layer_entry *entry,
+			   const struct layer_verify *v, struct layer_verifying **ret,
+			   uint32_t *ret_parts);
+int probackup_verify_part(struct layer_verifying *f, uint32_t part);
+void probackup_verify_end(struct layer_verifying *f);
 
 /*
  * ---- load.c ----
