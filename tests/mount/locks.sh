@@ -5,7 +5,7 @@ set -u
 # shellcheck source-path=SCRIPTDIR source=../tools/lib.sh
 . "$(dirname "$0")/../tools/lib.sh"
 
-need locks zstd python3 || finish
+need locks zstd python3 setpriv || finish
 must unpack "$TEST_TOP/tests/fixtures/shop/store.tar.zst" "$TEST_WORK/locks"
 store=$TEST_WORK/locks/store
 for n in 1 2; do own_dir "$TEST_WORK/locks-mnt$n"; done
@@ -60,12 +60,8 @@ done
 equal "kill -9: the lines are still there" "$(all_readers "${chain[@]}")" "$(wanted "$pid" "${chain[@]}")"
 # A latch of the dead, too, and the line of a living reader, as pg_probackup restore writes it.
 echo "$pid" >"$store/backups/$instance/$newest/backup.pid"
-as_owner sleep 300 &
-for _ in $(seq 1 100); do
-	living=$(pgrep -u "$PG_USER" -P $! -x sleep) || living=$(pgrep -u "$PG_USER" -x sleep -n)
-	[ -z "$living" ] || break
-	sleep 0.1
-done
+setpriv --reuid "$PG_USER" --regid "$PG_USER" --init-groups sleep 300 &
+living=$!
 echo "$living" >>"$store/backups/$instance/$first/backup_ro.pid"
 chown "$PG_USER:" "$store/backups/$instance/$newest/backup.pid"
 pid=$(mount_it "$mnt" "$newest" | json pid)
@@ -75,6 +71,7 @@ equal "the latch of the dead is gone" "$(find "$store" -name backup.pid)" ""
 check "unmount" pgo umount "$mnt"
 equal "only the living reader is left" "$(readers "$first")" "$living "
 kill "$living"
+wait "$living" 2>/dev/null
 rm -f "$store/backups/$instance/$first/backup_ro.pid"
 equal "no other lock is left" "$(left_locks)" ""
 

@@ -165,6 +165,16 @@ for f in archive archive-gz; do
 	fi
 done
 
+# ---- without the target itself ----
+
+use archive
+# The first transaction after the increment: without it the facts are those of the backup.
+first=$(sed -n 's/^recovery-xid = //p' "$store/backups/main/$(newest)/backup.control")
+by_up "exclusive: up xid" "$(newest)" --target-xid "$first" --target-inclusive off
+by_mount "exclusive: mount xid" "$(newest)" --target-xid "$first" --target-inclusive off
+mapfile -t options < <(target xid point_one)
+by_up "inclusive: up xid" point_one "${options[@]}" --target-inclusive on
+
 # ---- actions ----
 
 use archive-gz
