@@ -46,7 +46,7 @@ change() { # NAME PATTERN FILE SED-SCRIPT: that line of a control file is found 
 control=$last/backup.control
 change "a wrong start-lsn" "it starts at .*, backup_label at" "$control" 's/^\(start-lsn = .*\)[0-9A-F]$/\10/;t;s/^\(start-lsn = .*\)0$/\18/'
 change "a wrong stop-lsn" "missing|ends before its stop" "$control" 's/^stop-lsn = [0-9A-F]*\//stop-lsn = 7\//'
-change "a stop-lsn that is too late" "its WAL ends before its stop at" "$control" 's/^\(stop-lsn = .*\)[0-9A-F]\{3\}$/\1FF8/'
+change "a stop-lsn that is too late" "its WAL ends before its stop at|where its WAL has no end of a backup" "$control" 's/^\(stop-lsn = .*\)[0-9A-F]\{3\}$/\1FF8/'
 change "a stop-lsn that is too early" "where its WAL has no end of a backup" "$control" 's/^\(stop-lsn = .*\)[0-9A-F]\{2\}$/\100/'
 change "no content-crc" "backup.control has no content-crc" "$control" '/^content-crc/d'
 change "a wrong timeline" "it is of timeline 9, backup_label of" "$control" 's/^timelineid = .*/timelineid = 9/'
