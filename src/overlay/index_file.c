@@ -10,7 +10,7 @@
  *		u32 a sum, crc32c that begins with the head's crc and the piece's number
  *
  * Little-endian. Nothing in it is believed that a checksum does not vouch for, and no entry is
- *taken that points to a part there is not.
+ * taken that points to a part there is not.
  */
 #include "base/util.h"
 #include "overlay/index_internal.h"
