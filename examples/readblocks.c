@@ -4,7 +4,7 @@
  *	readblocks STORE                    the backups
  *	readblocks STORE BACKUP             files of the data directory, with their sizes
  *	readblocks STORE BACKUP FILE        block numbers and LSNs of a relation's segment, such as
- *base/5/1259
+ * base/5/1259
  *
  *	cc readblocks.c $(pkg-config --cflags --libs pgoverlay) -o readblocks
  */

@@ -2,8 +2,8 @@
  * libpgoverlay: read backups of PostgreSQL where they lie, without restoring them.
  *
  * Open a store, list its backups, open the chain of one, and read files and blocks of its data
- *directory as a restore would write them. Nothing is ever written but the shared lock files that
- *the backup tool itself defines for readers.
+ * directory as a restore would write them. Nothing is ever written but the shared lock files that
+ * the backup tool itself defines for readers.
  *
  *	struct pgoverlay_error e = PGOVERLAY_ERROR_INIT;
  *	struct pgoverlay_store *store;
@@ -12,15 +12,15 @@
  *		fprintf(stderr, "%s\n", e.text);
  *
  * Errors: functions return 0 (or a count) or a negative errno; -EUCLEAN and -EBADMSG mean that the
- *backup is damaged, -ENOTSUP that it is of a kind not handled. Those with a struct pgoverlay_error
- *write the reason there; it may be NULL. What is found damaged while reading is also reported on
- *stderr.
+ * backup is damaged, -ENOTSUP that it is of a kind not handled. Those with a struct pgoverlay_error
+ * write the reason there; it may be NULL. What is found damaged while reading is also reported on
+ * stderr.
  *
  * Threads: a store, its chains and their files belong to one thread at a time. Different stores are
- *independent.
+ * independent.
  *
  * Compatibility: structs that the library fills may get more members at their end; those that the
- *caller fills begin with their size.
+ * caller fills begin with their size.
  */
 #ifndef PGOVERLAY_PGOVERLAY_H
 #define PGOVERLAY_PGOVERLAY_H

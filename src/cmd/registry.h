@@ -3,12 +3,12 @@
  *
  *	<home>/clones/<name>/{mnt,diff,wal}      clones without a place of their own
  *	<home>/run/<16 hex>/facts.json, control  one for each mount; the number is XXH3-64 of the
- *mount point
+ *						 mount point
  *
  * home is $PGOVERLAY_HOME, or /var/lib/pgoverlay for root, or $XDG_DATA_HOME/pgoverlay
- *(~/.local/share/pgoverlay). The folder of a mount belongs to its owner, is 0700 and goes with the
- *mount; for a permanent diff <home>/known/<16 hex> stays and keeps its facts, so that `status` can
- *list it as stopped.
+ * (~/.local/share/pgoverlay). The folder of a mount belongs to its owner, is 0700 and goes with the
+ * mount; for a permanent diff <home>/known/<16 hex> stays and keeps its facts, so that `status` can
+ * list it as stopped.
  */
 #ifndef CMD_REGISTRY_H
 #define CMD_REGISTRY_H

@@ -9,7 +9,7 @@
  *	restore_conf.c     recovery settings
  *
  * A directory that is not complete has no global/pg_control, without which no server starts, and a
- *file RESTORE_MARKER. Both change at the very end, when everything else is durable.
+ * file RESTORE_MARKER. Both change at the very end, when everything else is durable.
  */
 #ifndef CMD_RESTORE_H
 #define CMD_RESTORE_H

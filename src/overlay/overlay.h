@@ -187,12 +187,13 @@ void overlay_sync(struct overlay *ov, struct overlay_sync *op);
 
 /*
  * What the diff changed, as one JSON object (malloc'ed, NULL: no memory): {"changes":[...]}, by
- *path, each with path, type (file, directory, link, other), change: new, removed, modified
- *(content), renamed (from; modified, too, if it has blocks), linked (from: another name of a file
- *	  of the chain), attributes
- *	files that are not removed: size, and where the chain has them base_size; kept: bytes of the
- *chain's content that are still below, if that was cut; blocks: [first, count] pairs in the diff;
- *zero: the same, blocks of zeros.
+ * path, each with path, type (file, directory, link, other) and
+ *
+ *	change: new, removed, modified (content), renamed (from; modified, too, if it has blocks),
+ *		linked (from: another name of a file of the chain), attributes
+ *	of files that are not removed: size, and where the chain has them base_size
+ *	kept: bytes of the chain's content that are still below, if that was cut
+ *	blocks: [first, count] pairs in the diff; zero: the same, blocks of zeros
  */
 char *overlay_changes_json(const struct overlay *ov);
 

@@ -2,12 +2,11 @@
  * tests/barrier/barrier_main.c: 64 requests in flight on few files, answered late and in random
  * order, against a model.
  *
- *	barrier [-s first_seed] [-n seeds] [-o operations_a_seed] [-e shuffle|threads|uring|auto]
- *[-p]
- *[-q]
+ *	barrier [-s first_seed] [-n seeds] [-o operations_a_seed]
+ *		[-e shuffle|threads|uring|auto] [-p n] [-q]
  *
  * -p: the power is cut after one in n fsyncs; 0: never. A build with a defect (DEFECT, see
- *defects.c) has to fail: in each seed, within these operations.
+ * defects.c) has to fail: in each seed, within these operations.
  */
 #include "base/util.h"
 #include "scratch.h"

@@ -4,9 +4,9 @@
  *	crash [-q] [-j workers] [-n nest_every] [-w workload] [-x one_in] [-d defect] [-D] [-v]
  *
  * -q: the quick form (single operations). -w: one workload, with its trace when -v is given. -x:
- *only every so many-th workload. -d: with that deliberate defect (1 .. 5). -D: only the defects.
- *Without -w and -d the sound protocol is tested first, then each defect must be found. Status 0: no
- *violation, all defects found.
+ * only every so many-th workload. -d: with that deliberate defect (1 .. 5). -D: only the defects.
+ * Without -w and -d the sound protocol is tested first, then each defect must be found. Status 0: no
+ * violation, all defects found.
  */
 #include "base/util.h"
 #include "explore.h"

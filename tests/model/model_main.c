@@ -1,9 +1,8 @@
 /*
  * tests/model/model_main.c: random operations on the core without kernel against the model.
  *
- *	model [-s first_seed] [-n seeds] [-o operations_a_seed] [-e
- *sync|shuffle|threads|uring|mixed]
- *	      [-f directory of stores] [-q]
+ *	model [-s first_seed] [-n seeds] [-o operations_a_seed]
+ *	      [-e sync|shuffle|threads|uring|mixed] [-f directory of stores] [-q]
  *
  * A seed decides chain, engine, sizes of cache and journal, and every operation. One line a seed; a
  * difference is printed with the last operations on that file, and ends the run with status 1.

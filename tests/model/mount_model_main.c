@@ -4,8 +4,8 @@
  *	mount_model [-s seed] [-o operations] [-x remount command] [-d] [-i] DIRECTORY
  *
  * The tree found at the start is taken as it is. -x: a command that unmounts and mounts again, run
- *now and then. -d: drop the kernel's caches now and then (root). -i: the directory is on another
- *file system, so that the model itself can be tested.
+ * now and then. -d: drop the kernel's caches now and then (root). -i: the directory is on another
+ * file system, so that the model itself can be tested.
  */
 #include "backend_mount.h"
 #include "base/util.h"

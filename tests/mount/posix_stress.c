@@ -6,7 +6,7 @@
  * The content that each file must have lies in memory that the processes share. A process takes a
  * record lock of the file system on the file's number, does an operation, compares, and lets go; so
  * what one wrote through one descriptor or mapping must be what the next reads through another,
- *also after renames, replacements and through descriptors that were open before. Then races: of
+ * also after renames, replacements and through descriptors that were open before. Then races: of
  * processes that all make, remove or rename the same name exactly one may succeed.
  * Prints one line of figures; exit status 1 after a message about what is wrong.
  */

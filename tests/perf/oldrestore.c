@@ -1,15 +1,16 @@
 /*
  * tests/perf/oldrestore.c: what `restore` is measured against, on the same store with as many
- *threads.
+ * threads.
  *
- *	oldrestore restore|zlib STORE DIRECTORY JOBS    pg_probackup's work: every member's pages in
- *order, oldest first, each written, overwritten by the next; then an fsync of each file, one after
- *the other, as version 2.5 does. "zlib" decodes with zlib as it does, "restore" with our own
- *decoder. oldrestore plain STORE - JOBS                   reads the stored files and inflates the
- *pages a restore needs, and no more
+ *	oldrestore restore|zlib STORE DIRECTORY JOBS
+ *		pg_probackup's work: every member's pages in order, oldest first, each written,
+ *		overwritten by the next; then an fsync of each file, one after the other, as version
+ *		2.5 does. "zlib" decodes with zlib as it does, "restore" with our own decoder.
+ *	oldrestore plain STORE - JOBS
+ *		reads the stored files and inflates the pages a restore needs, and no more
  *
  * Reading and writing go through stdio with buffers of 64 KiB. It is a measure, not a tool: nothing
- *is checked.
+ * is checked.
  */
 #include "base/util.h"
 #include "layer/layer.h"

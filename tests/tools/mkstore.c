@@ -1,15 +1,15 @@
 /*
  * tests/tools/mkstore.c: makes a pg_probackup store of any size and shape, byte-correct: the real
- *page streams, header maps, lists and sums, as version 2.5.16 writes them.
+ * page streams, header maps, lists and sums, as version 2.5.16 writes them.
  *
  *	mkstore STORE [--from DATADIR] [--files N] [--blocks N] [--increments N] [--changed PERCENT]
- *	        [--codec zlib|pglz|none] [--level N] [--random PERCENT] [--plain N] [--instance
- *NAME] [--seed N]
+ *	        [--codec zlib|pglz|none] [--level N] [--random PERCENT] [--plain N]
+ *	        [--instance NAME] [--seed N]
  *
  * Without --from there are N relations of so many blocks each, whose pages are so many percent
- *random bytes, and N plain files. With it the FULL backup is that (shut down) data directory. Each
- *increment changes so many percent of all pages. The chain's ids, oldest first, and its sizes go to
- *stdout.
+ * random bytes, and N plain files. With it the FULL backup is that (shut down) data directory. Each
+ * increment changes so many percent of all pages. The chain's ids, oldest first, and its sizes go
+ * to stdout.
  */
 #include "mkstore.h"
 

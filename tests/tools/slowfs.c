@@ -1,6 +1,6 @@
 /*
  * tests/tools/slowfs.c: a directory shown through FUSE, where reading can be made to take as long
- *as a test wants.
+ * as a test wants.
  *
  *	slowfs DIR SLOW GATE MOUNTPOINT [FUSE options]
  *

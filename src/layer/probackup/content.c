@@ -4,8 +4,8 @@
  *	{"path":"base/5/1259", "size":"24741", "mode":"33152", ..., "n_headers":"14"}
  *
  * Every value is a quoted string. A path may contain quotes and commas as they are, so its end is
- *found from the right: it is the last place where `", "size":"` stands, which no later value can
- *contain.
+ * found from the right: it is the last place where `", "size":"` stands, which no later value can
+ * contain.
  */
 #include "layer/probackup/content.h"
 #include "base/sys.h"
