@@ -59,7 +59,8 @@ static void put_record(unsigned rmgr, unsigned info, const uint8_t *data, uint32
 	put_le64(r + 8, previous);
 	r[16] = (uint8_t)info;
 	r[17] = (uint8_t)rmgr;
-	memcpy(r + 24, data, len);
+	if (len > 0)
+		memcpy(r + 24, data, len);
 	put_le32(r + 20, crc32c(crc32c(0, r + 24, len), r, 20));
 	starts[count] = previous = at;
 	put_bytes(r, 24 + len);
