@@ -50,14 +50,25 @@ equal "members of the first alone have no lock" "$(all_readers "${chain[@]:1}")"
 check "unmount the other" pgo umount "$other"
 equal "nothing is left" "$(left_locks)" ""
 
-# kill -9: the lines stay, of a process that is none; the next taker drops them.
+# kill -9: the helper takes the lines off.
 pid=$(mount_it "$mnt" "$newest" | json pid)
 kill -9 "$pid"
 for _ in $(seq 1 100); do
-	if ! kill -0 "$pid" 2>/dev/null && ! is_mounted "$mnt"; then break; fi
+	if ! is_mounted "$mnt" && [ -z "$(left_locks)" ]; then break; fi
 	sleep 0.1
 done
-equal "kill -9: the lines are still there" "$(all_readers "${chain[@]}")" "$(wanted "$pid" "${chain[@]}")"
+equal "kill -9: the helper takes the lines off" "$(left_locks)" ""
+
+# kill -9 of the helper, too: the lines stay, of a process that is none; the next taker drops them.
+pid=$(mount_it "$mnt" "$newest" | json pid)
+helper=$(grep -lsz "^pgoverlay: unmounts $mnt" /proc/[0-9]*/cmdline | cut -d / -f 3)
+equal "there is one helper" "$(wc -w <<<"$helper")" 1
+kill -9 "$helper" "$pid"
+for _ in $(seq 1 100); do
+	kill -0 "$pid" 2>/dev/null || break
+	sleep 0.1
+done
+equal "kill -9 of both: the lines are still there" "$(all_readers "${chain[@]}")" "$(wanted "$pid" "${chain[@]}")"
 # A latch of the dead, too, and the line of a living reader, as pg_probackup restore writes it.
 echo "$pid" >"$store/backups/$instance/$newest/backup.pid"
 setpriv --reuid "$PG_USER" --regid "$PG_USER" --init-groups sleep 300 &
