@@ -279,6 +279,11 @@ void up_take_down(struct up *up)
 	if (rc == 0 && up->mounted)
 		rc = umount_clone(up->mount.mountpoint,
 				  up->diff_is_new && !up->started ? UMOUNT_DISCARD : 0, &e);
+	/* A server that was just starting may be slow to end; nobody wants what it writes. */
+	if (rc < 0 && up->mounted && up->mount.temporary) {
+		e = (struct errmsg){0};
+		rc = umount_clone(up->mount.mountpoint, UMOUNT_FORCE, &e);
+	}
 	if (rc < 0)
 		(void)fprintf(stderr, "pgoverlay: cannot undo: %s\n", errmsg_text(&e, rc));
 	if (up->facts.own_host)

@@ -119,6 +119,7 @@ wait_gone() { # everything that was started ends by itself
 }
 end_it() { # NAME SIGNAL parent|child mount|server|check
 	local pid child i
+	: >"$work/err" # of the case before
 	"$PGOVERLAY" verify "$store" --start --progress >"$work/out" 2>"$work/err" &
 	pid=$!
 	for i in $(seq 1 1200); do
@@ -137,6 +138,8 @@ end_it() { # NAME SIGNAL parent|child mount|server|check
 	wait_gone
 	nothing_left "$1"
 }
+# Too long and, on a busy machine, not yet certain enough for every run.
+[ "$TEST_LONG" = 1 ] || finish
 end_it "interrupted while it mounts" INT parent mount
 end_it "killed while the server starts" KILL parent server
 end_it "terminated while it checks" TERM parent check
