@@ -19,7 +19,9 @@
 #define DIFF_RUN_SIZE	   9u
 #define DIFF_GROUP_HEADER  32u
 #define DIFF_GROUP_ALIGN   8u
-#define DIFF_SEGMENT	   (1u << 20) /* the journal grows by this much */
+#ifndef DIFF_SEGMENT /* a campaign of many thousand short runs makes it smaller */
+#define DIFF_SEGMENT (1u << 20) /* the journal grows by this much */
+#endif
 #define DIFF_JOURNAL_LIMIT (8u << 20)
 #define DIFF_DATA_DIRS	   256u
 #define DIFF_PATH_SIZE	   24u /* "xx/0123456789abcdef" and its NUL */

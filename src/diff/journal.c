@@ -34,7 +34,7 @@
 #define TYPE	   1u
 #define CRC_FROM   8u
 #define NAME	   "journal"
-#define GROW_AHEAD (256u << 10)
+#define GROW_AHEAD (DIFF_SEGMENT / 4)
 #define GROW_PAUSE                                                                                 \
 	UINT64_C(1000000000) /* ns between attempts that nobody waits for, after a failure */
 

@@ -78,12 +78,13 @@ static void describe(const struct sys_event *ev, struct inject_hit *hit)
 
 static void note_hit(const struct sys_event *ev)
 {
-	unsigned n = atomic_fetch_add(&hits, 1);
+	unsigned n;
 
-	if (n >= INJECT_HITS)
-		return;
 	pthread_mutex_lock(&hit_lock);
-	describe(ev, &hit_list[n]);
+	n = atomic_load(&hits);
+	if (n < INJECT_HITS)
+		describe(ev, &hit_list[n]);
+	atomic_store(&hits, n + 1); /* last: who reads the number reads the list next */
 	pthread_mutex_unlock(&hit_lock);
 }
 
