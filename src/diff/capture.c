@@ -78,6 +78,7 @@ static int encode_blocks(struct commit *c, struct commit_file *cf)
 	int rc;
 
 	cf->off = c->payload.len;
+	cf->size = file->size;
 	if (!file_needs_record(file) || !file->diff->ns->is_named(file->diff->ns->ctx, file->id))
 		return 0;
 	if (file->changed.runs > 0) {

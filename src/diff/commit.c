@@ -9,7 +9,7 @@
  *	finish	  answer, then free host space that has become unreachable
  *
  * Changes after the capture belong to the next commit. What a group says of a file whose fdatasync
- * failed is left out of it. A group that could not be written for want of space goes back in front
+ * failed is left out of it (failed.c). A group that could not be written for want of space goes back in front
  * of what the next commit writes; after any other error the journal is not written any more.
  */
 #include <errno.h>
@@ -276,31 +276,11 @@ static void state_written(struct io_op *op)
 	write_done(diff, 0);
 }
 
-/* Takes out what the group says of files that failed. */
-static bool cut_failed(struct commit *c)
-{
-	bool any = false;
-
-	for (size_t i = c->file_count; i-- > 0;) {
-		struct commit_file *cf = &c->files[i];
-		uint8_t *at = c->payload.data + cf->off;
-
-		if (!cf->error)
-			continue;
-		any = true;
-		if (cf->len == 0)
-			continue;
-		memmove(at, at + cf->len, c->payload.len - cf->off - cf->len);
-		c->payload.len -= cf->len;
-	}
-	return any;
-}
-
 static void write_journal(struct diff *diff)
 {
 	struct commit *c = &diff->commit;
 
-	if (cut_failed(c) || diff->failed > 0)
+	if (failed_cut(diff))
 		diff_buffer_free(&c->state);
 	if (c->state.len == 0) {
 		write_group(diff);

@@ -14,12 +14,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define DIFF_UUID_SIZE	   16u
-#define DIFF_BLOCKS_SIZE   32u /* an encoded BLOCKS record without runs */
-#define DIFF_RUN_SIZE	   9u
-#define DIFF_GROUP_HEADER  32u
-#define DIFF_GROUP_ALIGN   8u
-#ifndef DIFF_SEGMENT /* a campaign of many thousand short runs makes it smaller */
+#define DIFF_UUID_SIZE	  16u
+#define DIFF_BLOCKS_SIZE  32u /* an encoded BLOCKS record without runs */
+#define DIFF_RUN_SIZE	  9u
+#define DIFF_GROUP_HEADER 32u
+#define DIFF_GROUP_ALIGN  8u
+#ifndef DIFF_SEGMENT		/* a campaign of many thousand short runs makes it smaller */
 #define DIFF_SEGMENT (1u << 20) /* the journal grows by this much */
 #endif
 #define DIFF_JOURNAL_LIMIT (8u << 20)
@@ -46,6 +46,7 @@ struct diff_file {
 	struct blockmap map;
 	struct blockmap changed; /* what no commit knows yet; SIZE records tell of ABSENT */
 	int error;		 /* 0, or what every later fsync answers */
+	uint64_t recorded_size;	 /* by what a commit has written last */
 
 	bool size_changed; /* a BLOCKS record is due even without runs */
 	bool truncated;	   /* a SIZE record waits for the next commit: the file takes part in it */
@@ -118,6 +119,7 @@ struct commit_file {
 	struct diff_file *file;
 	struct diff *diff;
 	size_t off, len; /* its BLOCKS record in commit.payload */
+	uint64_t size;	 /* of the file, as captured */
 	bool wants_dir;	 /* the name of its data file is not durable yet */
 	int error;
 	struct diff_file_wait wait;
@@ -185,8 +187,9 @@ struct diff {
 	unsigned recent_pos, streak, repeats;
 
 	uint64_t space_free, space_claimed, space_time; /* of the host, when last asked */
-	bool unlinked[DIFF_DATA_DIRS]; /* data/xx whose names have gone since the mount: not durable */
-	uint64_t in_flight;				/* writes, syncs, punches, unlinks */
+	bool unlinked
+		[DIFF_DATA_DIRS]; /* data/xx whose names have gone since the mount: not durable */
+	uint64_t in_flight;	  /* writes, syncs, punches, unlinks */
 	struct diff_stats stats;
 };
 
@@ -306,6 +309,13 @@ void sync_part_done(struct diff_sync *op, int rc);
 /* ---- capture.c ---- */
 /* Fills diff->commit for the waiters in it. -ENOMEM: nothing was taken. */
 int commit_capture(struct diff *diff);
+
+/* ---- failed.c ---- */
+/*
+ * The files of the commit have been synced, or have failed: takes out of what it is about to write
+ * what it must not say of those that failed. True if there are any, in it or before.
+ */
+bool failed_cut(struct diff *diff);
 
 /* ---- commit.c ---- */
 void commit_start(struct diff *diff);

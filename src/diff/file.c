@@ -107,7 +107,7 @@ int diff_file_get(struct diff *diff, uint64_t id, uint64_t base_size, struct dif
 	}
 	f->diff = diff;
 	f->id = id;
-	f->size = f->base_size = base_size;
+	f->size = f->base_size = f->recorded_size = base_size;
 	f->base_limit = blocks_of(base_size);
 	head = &diff->buckets[bucket_of(diff, id)];
 	f->hash_next = *head;
@@ -397,6 +397,7 @@ int file_replay(struct diff *diff, const struct diff_record *record)
 		return rc;
 	if (record->base_limit > file->base_limit)
 		return -EUCLEAN; /* only ever lowered */
+	file->recorded_size = record->size;
 	if (record->type == DIFF_RECORD_BLOCKS)
 		return replay_blocks(file, record);
 	rc = apply_size(file, record->size, record->base_limit);

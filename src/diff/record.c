@@ -332,8 +332,7 @@ static bool get_fixed(const uint8_t *p, size_t size, struct diff_record *r)
 	return true;
 }
 
-int64_t diff_record_decode(const uint8_t *data, size_t len, struct diff_record *ret,
-			   struct diff_run **runs, uint32_t *runs_cap)
+int64_t diff_record_peek(const uint8_t *data, size_t len, struct diff_record *ret)
 {
 	struct diff_record r = {0};
 	uint32_t size, type;
@@ -347,6 +346,23 @@ int64_t diff_record_decode(const uint8_t *data, size_t len, struct diff_record *
 	r.type = (enum diff_record_type)type;
 	if (!get_fixed(data, size, &r) || diff_record_encoded_size(&r) != size)
 		return -EUCLEAN;
+	*ret = r;
+	return size;
+}
+
+void diff_record_put_size(uint8_t *data, uint64_t size)
+{
+	put_le64(data + HEADER_SIZE + 8, size);
+}
+
+int64_t diff_record_decode(const uint8_t *data, size_t len, struct diff_record *ret,
+			   struct diff_run **runs, uint32_t *runs_cap)
+{
+	struct diff_record r;
+	int64_t size = diff_record_peek(data, len, &r);
+
+	if (size < 0)
+		return size;
 	if (r.type == DIFF_RECORD_BLOCKS) {
 		int rc = get_runs(data + DIFF_BLOCKS_SIZE, &r, runs, runs_cap);
 

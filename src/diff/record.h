@@ -85,5 +85,9 @@ int diff_record_encode(struct diff_buffer *buffer, const struct diff_record *rec
  */
 int64_t diff_record_decode(const uint8_t *data, size_t len, struct diff_record *ret,
 			   struct diff_run **runs, uint32_t *runs_cap);
+/* The same without the runs, which may be wrong: its encoded size, or -EUCLEAN. */
+int64_t diff_record_peek(const uint8_t *data, size_t len, struct diff_record *ret);
+/* Of an encoded SIZE or BLOCKS record. */
+void diff_record_put_size(uint8_t *data, uint64_t size);
 
 #endif
