@@ -10,6 +10,7 @@
 #include "base/sys.h"
 #include "base/util.h"
 #include "cmd/facts.h"
+#include "cmd/host.h"
 #include "cmd/rights.h"
 #include "cmd/title.h"
 #include "cmd/wal.h"
@@ -70,6 +71,34 @@ static int start_helper(struct daemon *d, struct errmsg *e)
 
 /* ---- with the owner's rights ---- */
 
+/* Before anything is made there. */
+static int look_at_host(struct daemon *d, struct errmsg *e)
+{
+	const struct mount_plan *p = d->plan;
+	size_t len;
+	FILE *out = open_memstream(&d->warnings, &len);
+	int rc = 0;
+
+	if (out == NULL)
+		return -ENOMEM;
+	if (!p->temporary)
+		rc = host_check("diff", p->diff, out, e);
+	if (rc == 0 && !p->temporary && p->wal_dir != NULL && !p->own_wal)
+		rc = host_check("WAL directory", p->wal_dir, out, e);
+	return fclose(out) == 0 ? rc : -ENOMEM;
+}
+
+static int add_warnings(struct daemon *d)
+{
+	char *all = NULL;
+
+	if (asprintf(&all, "%s%s", d->warnings, diff_warnings(d->diff)) < 0)
+		return -ENOMEM;
+	free(d->warnings);
+	d->warnings = all;
+	return 0;
+}
+
 static int open_diff(struct daemon *d, struct errmsg *e)
 {
 	const struct mount_request *r = d->plan->request;
@@ -83,12 +112,18 @@ static int open_diff(struct daemon *d, struct errmsg *e)
 		.backup_count = d->chain->count,
 	};
 
+	int rc;
+
 	if (backups == NULL)
 		return -ENOMEM;
 	for (unsigned i = 0; i < d->chain->count; i++)
 		backups[i] = d->chain->layers[i]->id;
 	memcpy(binding.content_hash, d->chain->content_hash, sizeof(binding.content_hash));
-	return diff_open(d->plan->diff, true, &binding, &options, e, &d->diff);
+	rc = d->warnings == NULL ? look_at_host(d, e) : 0;
+	if (rc == 0)
+		rc = diff_open(d->plan->diff, true, &binding, &options, e, &d->diff);
+	/* It is opened again after it was filled: only the first time says how it was made. */
+	return rc == 0 ? add_warnings(d) : rc;
 }
 
 static int new_overlay(struct daemon *d, const char *wal_dir, struct errmsg *e)
@@ -370,6 +405,7 @@ static void tear_down(struct daemon *d)
 		owner_leave();
 	mount_result_free(&d->result);
 	free(d->wal_dir);
+	free(d->warnings);
 	recovery_clear(&d->recovery);
 	if (!d->served && d->helper != NULL)
 		(void)helper_done(d->helper);

@@ -76,12 +76,14 @@ int daemon_fill_result(struct daemon *d)
 		{d->wal_dir, &r->wal_dir},
 		{p->folder, &r->folder},
 		{p->run_dir, &r->run_dir},
-		{d->chain->warnings, &r->warnings},
 	};
 	int rc = 0;
 
 	for (unsigned i = 0; rc == 0 && i < ARRAY_SIZE(copies); i++)
 		rc = daemon_copy_string(copies[i].from, copies[i].to);
+	if (rc == 0 && asprintf(&r->warnings, "%s%s", d->chain->warnings,
+				d->warnings != NULL ? d->warnings : "") < 0)
+		rc = -ENOMEM;
 	if (rc == 0)
 		rc = make_note(d, &r->note);
 	if (rc == 0)

@@ -21,6 +21,7 @@ struct daemon {
 	struct vfd_cache *vfds;
 	struct bufpool *buffers;
 	char *wal_dir;
+	char *warnings; /* about where the diff lies; NULL: not looked at yet */
 	struct mount_result result;
 	struct recovery recovery; /* what a new diff is prepared for */
 	pid_t pid;

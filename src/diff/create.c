@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "base/log.h"
 #include "base/sys.h"
 #include "base/util.h"
 #include "diff/diff_internal.h"
@@ -93,24 +92,50 @@ static int make_dirs(int dirfd, const char *generation)
 	return rc < 0 ? rc : sync_dir(dirfd, name);
 }
 
-/* What the diff needs of its filesystem beyond plain files; said once, when it is made. */
-static void check_filesystem(int gen_fd, const char *path)
+static void warn(struct diff *diff, const char *lacks)
 {
-	int fd = sys_openat(gen_fd, "journal", O_RDWR | O_CREAT, 0600), rc;
+	size_t len = strlen(diff->warnings);
+
+	(void)snprintf(diff->warnings + len, sizeof(diff->warnings) - len,
+		       "the diff lies on a filesystem without %s\n", lacks);
+}
+
+static bool is_unsupported(int rc)
+{
+	return rc == -EOPNOTSUPP || rc == -ENOSYS;
+}
+
+/* A file that is only made longer takes no space. */
+static bool is_sparse(int fd)
+{
+	struct stat st;
+
+	return sys_ftruncate(fd, DIFF_SEGMENT) != 0 || sys_fstat(fd, &st) != 0 ||
+	       (uint64_t)st.st_blocks * 512 < DIFF_SEGMENT;
+}
+
+/* What the diff needs of its filesystem beyond plain files; said once, when it is made. */
+static void check_filesystem(struct diff *diff)
+{
+	const int punch = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE;
+	int fd = sys_openat(diff->gen_fd, "journal", O_RDWR | O_CREAT, 0600);
 
 	if (fd < 0)
 		return; /* making the journal will say it */
-	rc = sys_fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, DIFF_SEGMENT);
-	if (rc == -EOPNOTSUPP || rc == -ENOSYS)
-		log_warning("'%s' lies on a filesystem without fallocate: allocating space in the "
-			    "mount will be refused",
-			    path);
-	rc = sys_fallocate(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, 0, DIFF_SEGMENT);
-	if (rc == -EOPNOTSUPP || rc == -ENOSYS)
-		log_warning("'%s' lies on a filesystem without hole punching: truncated files keep "
-			    "their space until they are removed",
-			    path);
+	if (!is_sparse(fd))
+		warn(diff, "sparse files: a file takes as much space as it is long, whatever was "
+			   "changed in it");
+	if (is_unsupported(sys_fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, DIFF_SEGMENT)))
+		warn(diff, "fallocate: allocating space in the mount will be refused");
+	if (is_unsupported(sys_fallocate(fd, punch, 0, DIFF_SEGMENT)))
+		warn(diff,
+		     "hole punching: truncated files keep their space until they are removed");
 	(void)sys_close(fd);
+}
+
+const char *diff_warnings(const struct diff *diff)
+{
+	return diff->warnings;
 }
 
 static int write_first_state(struct diff *diff)
@@ -134,7 +159,7 @@ static int make_generation(struct diff *diff, const char *generation, struct err
 	diff->gen_fd = sys_openat(diff->dirfd, generation, O_RDONLY | O_DIRECTORY, 0);
 	if (diff->gen_fd < 0)
 		return diff->gen_fd;
-	check_filesystem(diff->gen_fd, diff->path);
+	check_filesystem(diff);
 	rc = journal_create(diff->gen_fd, e);
 	if (rc == 0)
 		rc = write_first_state(diff);

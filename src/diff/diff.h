@@ -88,6 +88,8 @@ int diff_open(const char *path, bool create, const struct diff_binding *binding,
  * stays byte for byte as it was. Blocks. ns must stay valid until diff_close.
  */
 int diff_recover(struct diff *diff, const struct diff_namespace *ns, struct errmsg *e);
+/* Lines about what the file system lacks, of a diff that this diff_open has made; else "". */
+const char *diff_warnings(const struct diff *diff);
 /* One line for the log and the user about what recovery did, or "". */
 const char *diff_recovery_note(const struct diff *diff);
 

@@ -160,6 +160,7 @@ struct diff {
 	const struct diff_namespace *ns;
 	struct io_engine *io;
 	struct vfd_cache *vfds;
+	char warnings[1024]; /* of its making, lines */
 	char note[128];
 
 	struct diff_file **buckets;

@@ -78,6 +78,8 @@ bool mountinfo_parse_line(char *line, char **ret_mountpoint, struct mountinfo *r
 	*ret_mountpoint = fields[4];
 	(void)snprintf(ret->fstype, sizeof(ret->fstype), "%s", type);
 	(void)snprintf(ret->source, sizeof(ret->source), "%s", source);
+		(void)snprintf(ret->options, sizeof(ret->options), ",%s", super_options);
+	ret->options[strcspn(ret->options, "\n")] = 0;
 	ret->user_id = parse_user(super_options);
 	return true;
 }
@@ -131,6 +133,27 @@ int mountinfo_find(const char *mountpoint, struct mountinfo *ret)
 	if (rc != 0)
 		return rc;
 	return find.found ? 0 : -ENOENT;
+}
+
+static int find_device(void *ctx, const char *mountpoint, const struct mountinfo *info)
+{
+	struct mountinfo *wanted = ctx;
+
+	if (info->major != wanted->major || info->minor != wanted->minor)
+		return 0;
+	*wanted = *info;
+	return 1;
+}
+
+int mountinfo_of_device(unsigned major, unsigned minor, struct mountinfo *ret)
+{
+	struct mountinfo wanted = {.major = major, .minor = minor};
+	int rc = each_mount(find_device, &wanted);
+
+	if (rc <= 0)
+		return rc < 0 ? rc : -ENOENT;
+	*ret = wanted;
+	return 0;
 }
 
 struct each {

@@ -14,7 +14,11 @@ struct mountinfo {
 	char source[PATH_MAX];
 	unsigned major, minor;
 	uid_t user_id; /* who mounted it, of a FUSE mount */
+	char options[512]; /* of the file system, after a comma each; cut where there are more */
 };
+
+/* A mount of the file system with this device number: 0, -ENOENT. */
+int mountinfo_of_device(unsigned major, unsigned minor, struct mountinfo *ret);
 
 /* The topmost mount at exactly this canonical path: 0, -ENOENT if nothing is mounted there. */
 int mountinfo_find(const char *mountpoint, struct mountinfo *ret);
