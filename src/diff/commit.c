@@ -9,8 +9,9 @@
  *	finish	  answer, then free host space that has become unreachable
  *
  * Changes after the capture belong to the next commit. What a group says of a file whose fdatasync
- * failed is left out of it (failed.c). A group that could not be written for want of space goes back in front
- * of what the next commit writes; after any other error the journal is not written any more.
+ * failed is left out of it (failed.c). A group that could not be written for want of space goes
+ * back in front of what the next commit writes; after any other error the journal is not written
+ * any more.
  */
 #include <errno.h>
 #include <fcntl.h>
