@@ -56,6 +56,7 @@ run() { # FIRST LAST
 
 must run 1 $warm
 before=$(left)
+equal "nothing of the first ones is left" "${before%% home *}" "mounts 0 processes 0 run 0"
 bytes=$(diff_bytes)
 begun=$(date +%s%N)
 cpu=$(cpu_ms)
