@@ -146,7 +146,6 @@ int diff_file_get(struct diff *diff, uint64_t id, uint64_t base_size, struct dif
  */
 void diff_file_drop(struct diff *diff, struct diff_file *file);
 
-uint64_t diff_file_id(const struct diff_file *file);
 uint64_t diff_file_size(const struct diff_file *file); /* bytes */
 /* Blocks at or above it never come from below. */
 uint32_t diff_file_base_limit(const struct diff_file *file);

@@ -170,11 +170,6 @@ void diff_file_drop(struct diff *diff, struct diff_file *file)
 
 /* ---- questions ---- */
 
-uint64_t diff_file_id(const struct diff_file *file)
-{
-	return file->id;
-}
-
 uint64_t diff_file_size(const struct diff_file *file)
 {
 	return file->size;
