@@ -1,0 +1,62 @@
+"""pgbench: select-only, and TPC-B by `up` and all through FUSE."""
+from figures import Figure, side
+
+
+def run_pairs(site, figure, native, mine, argv):
+    for n in range(site.pairs):
+        tps, cpu = {}, {}
+        for who in ((native, mine), (mine, native))[n % 2]:
+            native.sql("checkpoint")
+            mine.sql("checkpoint")
+            box = []
+            _, spent = side(who, lambda s: box.append(s.pgbench(*argv)))
+            tps[who], cpu[who] = box[0], spent / box[0]
+        figure.add(tps[mine] / tps[native], cpu[native] / cpu[mine])
+
+
+def per_transaction(site, mine, argv, figure):
+    """Requests by type for a transaction, of one more run."""
+    mine.sql("checkpoint")
+    site.pgo("status", mine.mountpoint, "--format", "json", "--reset")
+    tps = mine.pgbench(*argv)
+    count = tps * int(argv[argv.index("-T") + 1])
+    got = site.status(mine.mountpoint)["requests"]
+    figure.notes.append("requests a transaction: " + ", ".join(f"{k} {v['count'] / count:.3f}" for k, v in got.items()))
+
+
+def select_only(site):
+    figure = Figure("select-only pgbench, warm, after a checkpoint", 0.95, 0.9)
+    native, clone = site.native(), site.clone()
+    argv = ["-S", "-c", "4", "-j", "1", "-T", "15" if site.full else "4"]
+    for s in (native, clone):
+        s.sql("select count(*) from pgbench_accounts; select count(*) from (select aid from pgbench_accounts order by aid) x")
+        s.pgbench(*argv)
+    run_pairs(site, figure, native, clone, argv)
+    per_transaction(site, clone, argv, figure)
+    site.stop(clone)
+    site.stop(native)
+    return [figure]
+
+
+def tpcb(site, figure, make):
+    native, mine = site.native(), make()
+    argv = ["-c", "4", "-j", "1", "-T", "30" if site.full else "6"]
+    for s in (native, mine):
+        s.sql("select count(*) from pgbench_accounts")
+        s.pgbench(*argv)
+    run_pairs(site, figure, native, mine, argv)
+    per_transaction(site, mine, argv, figure)
+    site.stop(mine)
+    site.stop(native)
+    return [figure]
+
+
+def tpcb_up(site):
+    return tpcb(site, Figure("TPC-B pgbench, `up` with its defaults", 1.05, 0.95), site.clone)
+
+
+def tpcb_fuse(site):
+    return tpcb(site, Figure("TPC-B pgbench, all through FUSE", 0.9, 0.8), site.through_fuse)
+
+
+ROWS = {"select": select_only, "tpcb-up": tpcb_up, "tpcb-fuse": tpcb_fuse}
