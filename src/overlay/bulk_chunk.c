@@ -154,8 +154,7 @@ static struct bulk_read *place_segment(struct bulk_worker *w, const struct segme
 	return r;
 }
 
-/* raw_off of a segment becomes the number of its read, until that has a place. */
-static void group_segments(struct bulk_worker *w, struct fetch *fetch)
+static void share_reads(struct bulk_worker *w, struct fetch *fetch)
 {
 	uint64_t spare = (uint64_t)w->bulk->chunk_blocks * BLCK / 4; /* all gaps together */
 
@@ -164,7 +163,7 @@ static void group_segments(struct bulk_worker *w, struct fetch *fetch)
 		struct segment *s = &fetch->segments[i];
 
 		if (s->kind == SEGMENT_STORED)
-			s->raw_off = (uint64_t)(place_segment(w, s, &spare) - w->reads);
+			s->group = (unsigned)(place_segment(w, s, &spare) - w->reads);
 	}
 }
 
@@ -224,7 +223,7 @@ static uint32_t count_whole(const struct segment *s, const struct bulk_read *r)
 /* Returns how many blocks are bad. */
 static uint32_t decode_stored(struct bulk_worker *w, struct segment *s)
 {
-	const struct bulk_read *r = &w->reads[s->raw_off];
+	const struct bulk_read *r = &w->reads[s->group];
 	uint32_t whole = count_whole(s, r), bad = s->count - whole;
 
 	if (bad > 0)
@@ -319,7 +318,7 @@ static int chunk_of_base(struct bulk_worker *w, struct bulk_state *state, uint32
 	int rc = plan_segments(&fetch);
 
 	if (rc == 0) {
-		group_segments(w, &fetch);
+		share_reads(w, &fetch);
 		rc = read_groups(w, state);
 	}
 	for (unsigned i = 0; i < fetch.segment_count && rc == 0; i++)

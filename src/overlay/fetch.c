@@ -1,10 +1,10 @@
 /*
  * overlay/fetch.c: brings blocks of a file into a buffer: from the diff, from the chain, or zeros.
  *
- * First everything is tried at once: what is in the page cache is read without waiting, and a few
- * pages are decoded on the spot. What is left is submitted: reads in parallel, and decoding as jobs
- * on the engine's threads so that the core thread goes on serving. A stored file that ends early is
- * damage, a data file that ends early is a hole (blocks are claimed only after they were written).
+ * First everything is read: what is in the page cache without waiting, the rest submitted, in
+ * parallel. Then stored records are decoded: a few on the spot, more of them as jobs on the engine's
+ * threads, so that the core thread goes on serving. A stored file that ends early is damage, a data
+ * file that ends early is a hole (blocks are claimed only after they were written).
  */
 #include "base/log.h"
 #include "base/util.h"
@@ -15,12 +15,12 @@
 #include <string.h>
 
 #define INLINE_DECODE 4u  /* pages decoded on the core thread; more are worth a job */
-#define JOB_DECODE    16u /* pages of one decoding job */
+#define JOB_DECODE    32u /* blocks of one decoding job */
 
 struct decode_job {
 	struct io_op op;
-	struct segment *segment;
-	uint32_t from, count;
+	struct fetch *fetch;
+	uint32_t from, to; /* blocks of the fetch */
 };
 
 static uint8_t *block_buf(const struct segment *s)
@@ -34,18 +34,23 @@ static void finish(struct fetch *fetch)
 
 	if (fetch->pinned)
 		index_put(fetch->ov, fetch->file->base);
-	free(fetch->segments);
-	free(fetch->raw);
-	fetch->segments = NULL;
-	fetch->raw = NULL;
+	free(TAKE_PTR(fetch->segments));
+	free(TAKE_PTR(fetch->groups));
+	free(TAKE_PTR(fetch->raw));
 	fetch->done(fetch, rc);
 }
+
+static void decode_all(struct fetch *fetch);
 
 static void part_done(struct fetch *fetch, int rc)
 {
 	if (rc < 0 && fetch->rc == 0)
 		fetch->rc = rc;
-	if (--fetch->pending == 0)
+	if (--fetch->pending > 0)
+		return;
+	if (fetch->rc == 0 && fetch->decode_count > 0 && !fetch->decoding)
+		decode_all(fetch);
+	else
 		finish(fetch);
 }
 
@@ -59,48 +64,28 @@ static void fill_inline(const struct segment *s)
 	memset(block_buf(s) + n, 0, (uint64_t)s->count * BLCK - n);
 }
 
-/* Bytes that a stored file must have; a plain file's last block ends with the file. */
-static uint64_t must_have(const struct segment *s)
-{
-	if (s->kind == SEGMENT_DIFF)
-		return 0;
-	if (s->kind == SEGMENT_PLAIN)
-		return MIN(s->len, s->fetch->file->base->size - s->off);
-	return s->len;
-}
+/* ---- decoding ---- */
 
-/* The first block of the segment that is not whole in its first got bytes. */
-static uint32_t first_missing(const struct segment *s, int64_t got)
+/* The stored ones among blocks [from, to) of the fetch. */
+static int decode_range(struct fetch *fetch, uint32_t from, uint32_t to)
 {
-	uint64_t left = (uint64_t)got;
-	const struct base *base = s->fetch->file->base;
-	uint32_t block = s->first;
+	int rc = 0;
 
-	if (s->kind == SEGMENT_PLAIN)
-		return block + (uint32_t)(left / BLCK);
-	for (; block + 1 < s->first + s->count && left >= index_entry(base, block)->len; block++)
-		left -= index_entry(base, block)->len;
-	return block;
-}
+	for (unsigned i = 0; i < fetch->segment_count && rc == 0; i++) {
+		struct segment *s = &fetch->segments[i];
+		uint32_t at = s->first - fetch->first;
+		uint32_t begin = MAX(at, from), end = MIN(at + s->count, to);
 
-static int check_read(struct segment *s, int64_t got)
-{
-	if (got >= 0 && (uint64_t)got >= must_have(s)) {
-		if (s->kind == SEGMENT_DIFF || s->kind == SEGMENT_PLAIN)
-			memset(block_buf(s) + got, 0, (size_t)s->count * BLCK - (size_t)got);
-		return 0;
+		if (s->kind == SEGMENT_STORED && begin < end)
+			rc = decode_segment(s, group_raw(s), begin - at, end - begin);
 	}
-	if (s->kind == SEGMENT_DIFF)
-		return (int)got;
-	decode_report(s, first_missing(s, MAX(got, (int64_t)0)),
-		      got < 0 ? strerror((int)-got) : "the file is shorter than its backup says");
-	return -EIO;
+	return rc;
 }
 
 static void decode_done(struct io_op *op)
 {
 	struct decode_job *job = CONTAINER_OF(op, struct decode_job, op);
-	struct fetch *fetch = job->segment->fetch;
+	struct fetch *fetch = job->fetch;
 	int rc = (int)op->result;
 
 	free(job);
@@ -110,22 +95,20 @@ static void decode_done(struct io_op *op)
 static int64_t decode_run(struct io_op *op)
 {
 	struct decode_job *job = CONTAINER_OF(op, struct decode_job, op);
-	struct segment *s = job->segment;
 
-	return decode_segment(s, s->fetch->raw + s->raw_off, job->from, job->count);
+	return decode_range(job->fetch, job->from, job->to);
 }
 
-/* The segment's stored bytes are in fetch->raw: decode here, or in jobs. Keeps the segment's
- * pending count. */
-static void decode_submit(struct segment *s)
+/* All stored records are in fetch->raw. */
+static void decode_all(struct fetch *fetch)
 {
-	struct fetch *fetch = s->fetch;
-
+	fetch->decoding = true;
+	fetch->pending = 1;
 	if (fetch->decode_count <= INLINE_DECODE) {
-		part_done(fetch, decode_segment(s, fetch->raw + s->raw_off, 0, s->count));
+		part_done(fetch, decode_range(fetch, 0, fetch->count));
 		return;
 	}
-	for (uint32_t from = 0; from < s->count; from += JOB_DECODE) {
+	for (uint32_t from = 0; from < fetch->count; from += JOB_DECODE) {
 		struct decode_job *job = calloc(1, sizeof(*job));
 
 		fetch->pending++;
@@ -134,47 +117,67 @@ static void decode_submit(struct segment *s)
 			continue;
 		}
 		job->op = (struct io_op){.code = IO_JOB, .job = decode_run, .done = decode_done};
-		job->segment = s;
+		job->fetch = fetch;
 		job->from = from;
-		job->count = MIN(JOB_DECODE, s->count - from);
+		job->to = MIN(from + JOB_DECODE, fetch->count);
 		io_submit(fetch->ov->io, &job->op);
 	}
 	part_done(fetch, 0);
 }
 
+/* ---- reading: segments of the diff and of plain files ---- */
+
+/* Bytes that must be there; a plain file's last block ends with the file. */
+static uint64_t must_have(const struct segment *s)
+{
+	if (s->kind == SEGMENT_DIFF)
+		return 0;
+	return MIN(s->len, s->fetch->file->base->size - s->off);
+}
+
+static int check_read(struct segment *s, int64_t got)
+{
+	if (got >= 0 && (uint64_t)got >= must_have(s)) {
+		memset(block_buf(s) + got, 0, (size_t)s->count * BLCK - (size_t)got);
+		return 0;
+	}
+	if (s->kind == SEGMENT_DIFF)
+		return (int)got;
+	decode_report(s, s->first + (uint32_t)(MAX(got, (int64_t)0) / BLCK),
+		      got < 0 ? strerror((int)-got) : "the file is shorter than its backup says");
+	return -EIO;
+}
+
 static void read_done(struct vfd_op *op)
 {
 	struct segment *s = CONTAINER_OF(op, struct segment, op);
-	int rc = check_read(s, op->io.result);
 
-	if (rc == 0 && s->kind == SEGMENT_STORED)
-		decode_submit(s);
-	else
-		part_done(s->fetch, rc);
+	part_done(s->fetch, check_read(s, op->io.result));
 }
 
-static void read_submit(struct segment *s)
+/* Reads without waiting: true when all is there. The end of a file is told from a cold cache by the
+ * real read. */
+static bool read_now(struct vfd *vfd, const struct iovec *iov, uint64_t off)
 {
+	int64_t got = vfd_read_now(vfd, iov, 1, off);
+
+	return got >= 0 && (uint64_t)got == iov->iov_len;
+}
+
+static void read_segment(struct segment *s)
+{
+	s->iov = (struct iovec){.iov_base = block_buf(s), .iov_len = s->len};
+	if (read_now(s->vfd, &s->iov, s->off))
+		return;
 	s->op = (struct vfd_op){.io = {.code = IO_READ, .off = s->off, .iov = &s->iov, .iovcnt = 1},
 				.vfd = s->vfd,
 				.done = read_done};
+	s->fetch->pending++;
 	vfd_submit(&s->op);
-}
-
-/* Reads without waiting: true when the segment's bytes are all there. */
-static bool read_now(struct segment *s)
-{
-	int64_t got = vfd_read_now(s->vfd, &s->iov, 1, s->off);
-
-	if (got < 0 || (uint64_t)got < s->len)
-		return false; /* the end of a file is told from a cold cache by the real read */
-	return true;
 }
 
 static void segment_run(struct segment *s)
 {
-	struct fetch *fetch = s->fetch;
-
 	switch (s->kind) {
 	case SEGMENT_ZERO:
 		memset(block_buf(s), 0, (size_t)s->count * BLCK);
@@ -184,22 +187,40 @@ static void segment_run(struct segment *s)
 		break;
 	case SEGMENT_DIFF:
 	case SEGMENT_PLAIN:
-		s->iov = (struct iovec){.iov_base = block_buf(s), .iov_len = s->len};
-		fetch->pending++;
-		if (read_now(s))
-			part_done(fetch, 0);
-		else
-			read_submit(s);
+		read_segment(s);
 		break;
-	case SEGMENT_STORED:
-		s->iov = (struct iovec){.iov_base = fetch->raw + s->raw_off, .iov_len = s->len};
-		fetch->pending++;
-		if (read_now(s))
-			decode_submit(s);
-		else
-			read_submit(s);
+	case SEGMENT_STORED: /* in groups */
 		break;
 	}
+}
+
+/* ---- reading: stored records ---- */
+
+static void group_done(struct vfd_op *op)
+{
+	struct group *g = CONTAINER_OF(op, struct group, op);
+	int64_t got = op->io.result;
+	const struct segment *s;
+	uint32_t block;
+
+	s = got < 0 || (uint64_t)got < g->len ? group_missing(g, got, &block) : NULL;
+	if (s)
+		decode_report(s, block,
+			      got < 0 ? strerror((int)-got)
+				      : "the file is shorter than its backup says");
+	part_done(g->fetch, s ? -EIO : 0);
+}
+
+static void group_run(struct group *g)
+{
+	g->iov = (struct iovec){.iov_base = g->fetch->raw + g->raw_off, .iov_len = g->len};
+	if (read_now(g->vfd, &g->iov, g->off))
+		return;
+	g->op = (struct vfd_op){.io = {.code = IO_READ, .off = g->off, .iov = &g->iov, .iovcnt = 1},
+				.vfd = g->vfd,
+				.done = group_done};
+	g->fetch->pending++;
+	vfd_submit(&g->op);
 }
 
 static void run_plan(struct fetch *fetch)
@@ -207,13 +228,12 @@ static void run_plan(struct fetch *fetch)
 	int rc = plan_segments(fetch);
 
 	fetch->pending = 1;
-	if (rc == 0 && fetch->raw_len > 0) {
-		fetch->raw = malloc(fetch->raw_len);
-		if (!fetch->raw)
-			rc = -ENOMEM;
-	}
+	if (rc == 0 && fetch->decode_count > 0)
+		rc = group_segments(fetch);
 	for (unsigned i = 0; i < fetch->segment_count && rc == 0; i++)
 		segment_run(&fetch->segments[i]);
+	for (unsigned i = 0; i < fetch->group_count && rc == 0; i++)
+		group_run(&fetch->groups[i]);
 	part_done(fetch, rc);
 }
 

@@ -179,10 +179,11 @@ struct fetch {
 	struct index_wait index_wait;
 	bool pinned;
 	struct segment *segments;
-	unsigned segment_count, pending;
+	struct group *groups;
+	unsigned segment_count, group_count, pending;
 	uint8_t *raw;
-	uint64_t raw_len;
 	uint32_t decode_count;
+	bool decoding;
 	int rc;
 };
 void fetch_start(struct fetch *fetch); /* done may run inside */
@@ -194,7 +195,7 @@ struct segment {
 	uint32_t first, count; /* blocks of the file */
 	uint32_t part;	       /* STORED, PLAIN */
 	uint64_t off, len;     /* bytes in the stored file */
-	uint64_t raw_off;      /* STORED: where its bytes lie in fetch->raw */
+	unsigned group;	       /* STORED: number of the read that brings its bytes */
 	struct vfd *vfd;
 	struct fetch *fetch;
 	struct vfd_op op;
@@ -204,6 +205,23 @@ struct segment {
 /* Fills fetch->segments; needs the index pinned where base blocks are in the range. */
 int plan_segments(struct fetch *fetch);
 bool plan_needs_base(const struct fetch *fetch);
+
+/* group.c: one read of a stored file, for segments that lie near each other in it. */
+struct group {
+	struct fetch *fetch;
+	uint32_t part;
+	uint64_t off, len; /* bytes in the stored file */
+	uint64_t raw_off;  /* where they lie in fetch->raw */
+	struct vfd *vfd;
+	struct vfd_op op;
+	struct iovec iov;
+};
+/* Fills fetch->groups, and takes memory for what they read. */
+int group_segments(struct fetch *fetch);
+/* The stored records of a segment whose group has been read. */
+const uint8_t *group_raw(const struct segment *segment);
+/* The first segment, and its block, that is not whole in the first got bytes; NULL: all are. */
+const struct segment *group_missing(const struct group *group, int64_t got, uint32_t *ret_block);
 
 /* decode.c: stored records of a segment into the buffer; any thread. */
 void decode_report(const struct segment *segment, uint32_t block, const char *reason);

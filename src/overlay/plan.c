@@ -103,11 +103,9 @@ static void plan_stored(struct fetch *fetch, uint32_t first, uint32_t count)
 			s->part = e.part;
 			s->vfd = index_vfd(base, e.part);
 			s->off = e.off;
-			s->raw_off = fetch->raw_len;
 		}
 		s->count++;
 		s->len += e.len;
-		fetch->raw_len += e.len;
 		fetch->decode_count++;
 	}
 	for (uint32_t i = old; i < fetch->segment_count; i++)

@@ -160,9 +160,9 @@ class Site:
 
     # ---- servers ----
 
-    def start(self, data, name, daemon=None, mountpoint=None):
+    def start(self, data, name, daemon=None, mountpoint=None, settings=None):
         sock, port = self.own_dir(f"s-{name}"), free_port()
-        options = " ".join(f"-c {k}={v}" for k, v in self.settings.items())
+        options = " ".join(f"-c {k}={v}" for k, v in {**self.settings, **(settings or {})}.items())
         call(as_owner([f"{PG_BIN}/pg_ctl", "start", "-w", "-s", "-t", "120", "-D", data, "-l", f"{sock}/log", "-o",
                        f"{options} -c listen_addresses= -c unix_socket_directories={sock} -c port={port}"]))
         with open(f"{data}/postmaster.pid", encoding="ascii") as f:
@@ -217,7 +217,7 @@ class Site:
             return self.path("chain")
         data = self.own_dir("cluster")
         call(as_owner([f"{PG_BIN}/initdb", "-k", "-N", "-D", data, "-U", OWNER, "-A", "trust", "--wal-segsize=16"]))
-        server = self.start(data, "cluster")
+        server = self.start(data, "cluster", settings={"min_wal_size": "32MB", "max_wal_size": "64MB"})  # else the backup is mostly WAL
         call(as_owner([f"{PG_BIN}/pgbench", *server.where(), "-i", "-q", "-s", "100" if self.full else "20", "postgres"]))
         server.sql("vacuum analyze")
         # Increments raise the LSNs of pages by some MiB each: WAL that far must have been written.
