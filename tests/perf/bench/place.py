@@ -75,14 +75,31 @@ def evict(*trees):
                 os.close(fd)
 
 
+def warm(*places):
+    """Files of the biggest relations there into the page cache: some systems give up what nobody has read for a minute."""
+    for place in places:
+        for base, _, names in os.walk(os.path.join(place, "base")):
+            for name in names:
+                path = os.path.join(base, name)
+                if os.path.getsize(path) < 1 << 20:
+                    continue
+                with open(path, "rb", buffering=0) as f:
+                    while f.read(1 << 20):
+                        pass
+
+
 class Server:
     """A PostgreSQL server, on a plain directory or on a clone (daemon: the process that serves it)."""
 
     def __init__(self, sock, port, postmaster, daemon=None, mountpoint=None):
         self.sock, self.port, self.postmaster, self.daemon, self.mountpoint = sock, port, postmaster, daemon, mountpoint
+        self.data = None  # of one that was started by pg_ctl
 
     def where(self):
         return ["-h", self.sock, "-p", str(self.port), "-U", OWNER]
+
+    def place(self):
+        return self.data or self.mountpoint
 
     def sql(self, text, database="postgres"):
         return call(as_owner([f"{PG_BIN}/psql", "-XqAt", "-v", "ON_ERROR_STOP=1", *self.where(), "-d", database, "-c", text])).strip()
@@ -189,7 +206,6 @@ class Site:
         facts = json.loads(self.pgo(*argv))
         with open(os.path.join(facts["mountpoint"], "postmaster.pid"), encoding="ascii") as f:
             server = Server(facts["host"], facts["port"], int(f.readline()), facts["pid"], facts["mountpoint"])
-        server.data = None
         self.servers.append(server)
         return server
 
