@@ -8,10 +8,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 /* Evaluates the call again while a signal interrupts it; the value is the result or -errno. */
@@ -178,6 +180,25 @@ int64_t sys_preadv_nowait(int fd, const struct iovec *iov, unsigned iovcnt, uint
 		rc = -EAGAIN;
 	hook_after(&ev, rc);
 	return rc;
+}
+
+int64_t sys_pwritev_once(int fd, const struct iovec *iov, unsigned iovcnt, uint64_t off)
+{
+	struct sys_event ev = {.call = SYS_CALL_WRITE,
+			       .fd = fd,
+			       .fd2 = -1,
+			       .iov = iov,
+			       .iovcnt = iovcnt,
+			       .off = off};
+
+	return HOOKED(&ev, pwritev(fd, iov, (int)MIN(iovcnt, (unsigned)IOV_MAX), (off_t)off));
+}
+
+bool sys_writes_are_copies(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && fs.f_type == EXT4_SUPER_MAGIC;
 }
 
 static uint64_t iov_total(const struct iovec *iov, unsigned iovcnt)

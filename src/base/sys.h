@@ -11,6 +11,7 @@
 #ifndef BASE_SYS_H
 #define BASE_SYS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -84,6 +85,10 @@ int64_t sys_pread_full(int fd, void *buf, size_t len, uint64_t off);
 int64_t sys_preadv_full(int fd, struct iovec *iov, unsigned iovcnt, uint64_t off); /* iov may be changed */
 /* Never blocks: -EAGAIN unless the bytes are in the page cache. May be short. */
 int64_t sys_preadv_nowait(int fd, const struct iovec *iov, unsigned iovcnt, uint64_t off);
+/* One pwritev: may be short. */
+int64_t sys_pwritev_once(int fd, const struct iovec *iov, unsigned iovcnt, uint64_t off);
+/* A buffered write of whole pages is a copy into memory, as a rule, and cannot be asked not to wait. */
+bool sys_writes_are_copies(int fd);
 int sys_pwrite_full(int fd, const void *buf, size_t len, uint64_t off);             /* 0 */
 int sys_pwritev_full(int fd, struct iovec *iov, unsigned iovcnt, uint64_t off); /* 0; iov may be changed */
 

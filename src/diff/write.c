@@ -116,18 +116,17 @@ static int apply_write(struct diff_write *op)
 	return rc;
 }
 
-static void written(struct vfd_op *io)
+/* The host write has ended: the bytes written, or -errno. */
+static void host_written(struct diff_write *op, int64_t result)
 {
-	struct diff_write *op = CONTAINER_OF(io, struct diff_write, io);
 	struct diff_file *file = op->file;
 	struct diff *diff = op->diff;
-	int rc = io->io.result < 0 ? (int)io->io.result : 0;
+	int rc = result < 0 ? (int)result : 0;
 
-	diff->in_flight--;
 	file->claims -= op->claims;
 	if (rc == -EIO)
 		file_fail(file, rc);
-	if (rc == 0 && io->io.result != (int64_t)op->len)
+	if (rc == 0 && result != (int64_t)op->len)
 		rc = -EIO;
 	if (rc == 0)
 		rc = apply_write(op);
@@ -135,6 +134,14 @@ static void written(struct vfd_op *io)
 	if (op->claims)
 		space_punch(file);
 	end_write(op, rc);
+}
+
+static void written(struct vfd_op *io)
+{
+	struct diff_write *op = CONTAINER_OF(io, struct diff_write, io);
+
+	op->diff->in_flight--;
+	host_written(op, io->io.result);
 }
 
 static void retry_write(struct diff_room_wait *wait)
@@ -193,11 +200,17 @@ static int prepare_write(struct diff_write *op)
 static void start_write(struct diff_write *op)
 {
 	int rc = prepare_write(op);
+	int64_t now;
 
 	if (rc < 0)
 		end_write(op, rc);
 	if (rc != 0)
 		return;
+	now = vfd_write_now(op->file->vfd, op->iov, op->iovcnt, op->off);
+	if (now != -EAGAIN) {
+		host_written(op, now);
+		return;
+	}
 	op->io = (struct vfd_op){
 		.io = {.code = IO_WRITE, .off = op->off, .iov = op->iov, .iovcnt = op->iovcnt},
 		.vfd = op->file->vfd,

@@ -189,7 +189,9 @@ static void helper_ready(struct loop_source *source, unsigned events)
 
 static void engine_ready(struct loop_source *source, unsigned events)
 {
-	/* Only wakes: every turn reaps. */
+	struct session *s = CONTAINER_OF(source, struct session, engine_source);
+
+	(void)io_reap(s->parts.io); /* also clears it when nothing is in flight any more */
 }
 
 static int add_source(struct session *s, struct loop_source *source, int fd,
@@ -265,9 +267,8 @@ static void serve_requests(struct session *s)
 		bool more = s->fuse_ready && receive(s);
 
 		s->fuse_ready = more;
-		io_flush(io);
-		if (io_reap(io) > 0)
-			more = true;
+		if (!io_idle(io))
+			(void)io_reap(io);
 		if (s->end == SESSION_RUNS)
 			sleep_for_events(s, more ? 0 : -1);
 	}

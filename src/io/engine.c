@@ -278,6 +278,11 @@ unsigned io_wait(struct io_engine *engine, int timeout_ms)
 	}
 }
 
+bool io_completes_apart(const struct io_engine *engine)
+{
+	return engine->driver != &engine_driver_sync;
+}
+
 int io_poll_fd(const struct io_engine *engine)
 {
 	return engine->event_fd;

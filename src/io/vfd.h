@@ -85,6 +85,13 @@ void vfd_submit(struct vfd_op *op);
  * may be short. */
 int64_t vfd_read_now(struct vfd *vfd, const struct iovec *iov, unsigned iovcnt, uint64_t off);
 
+/*
+ * Writes at once if that is a copy into the page cache, as a rule: -EAGAIN unless open, whole pages, and
+ * the file system is one of those. Then the caller submits; something may have been written. It may
+ * block for as long as such a copy can; having done so it answers -EAGAIN for a while.
+ */
+int64_t vfd_write_now(struct vfd *vfd, const struct iovec *iov, unsigned iovcnt, uint64_t off);
+
 bool vfd_is_dirty(const struct vfd *vfd);
 int vfd_error(const struct vfd *vfd);	    /* 0, or the -errno that sticks */
 bool vfd_is_created(const struct vfd *vfd); /* O_CREAT was given and the first open has succeeded */

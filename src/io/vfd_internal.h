@@ -57,6 +57,8 @@ struct vfd_cache {
 	uint32_t overtaken; /* operations completed while someone waited and no slot could be
 			       evicted */
 	struct vfd_stats stats;
+	enum { WRITE_UNKNOWN, WRITE_NOW, WRITE_LATER } write_way; /* vfd_write_now.c */
+	uint64_t write_later_until; /* nanoseconds of the monotonic clock */
 };
 
 struct vfd {

@@ -9,12 +9,16 @@ import sys
 import tempfile
 import time
 
+import row_bulk
 import row_pgbench
+import row_restore
 import row_scan
+import row_start
+import row_synth
 from figures import table
 from place import MARK, Site
 
-ROWS = {**row_scan.ROWS, **row_pgbench.ROWS}
+ROWS = {**row_start.ROWS, **row_scan.ROWS, **row_pgbench.ROWS, **row_bulk.ROWS, **row_synth.ROWS, **row_restore.ROWS}
 
 
 def main():

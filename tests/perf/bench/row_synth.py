@@ -1,0 +1,136 @@
+"""Synthetic stores, without PostgreSQL: long chains, big ones, memory, and how much a diff takes."""
+import os
+import random
+import time
+
+from figures import Figure, seconds
+from place import evict
+
+
+def relations(point):
+    base = os.path.join(point, "base", "5")
+    return [p for p in (os.path.join(base, n) for n in sorted(os.listdir(base))) if "_" not in os.path.basename(p)]
+
+
+def read_all(point):
+    for path in relations(point):
+        with open(path, "rb", buffering=0) as f:
+            while f.read(1 << 20):
+                pass
+
+
+def daemon_cpu(pid):
+    """Seconds, of all its threads."""
+    total = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as f:
+            total += int(f.read().split()[0])
+    return total / 1e9
+
+
+def chain_length(site):
+    """100 increments of 1 % over one."""
+    shape = ["--files", "400" if site.full else "100", "--blocks", "512", "--changed", "1", "--plain", "1000"]
+    stores = [site.mkstore(f"chain-{n}", "--increments", str(n), *shape) for n in (1, 100)]
+    read = Figure("chain of 100 over chain of 1: read cost", 1.1, 1.2, lower=True)
+    mount = Figure("chain of 100 over chain of 1: second mount", 1.2, 1.5, lower=True)
+    diffs = [site.own_dir(f"d-chain-{n}") for n in (1, 100)]
+    for n in range(site.pairs + 1):
+        took, cpu, mounts = [0, 0], [0, 0], [0, 0]
+        for i in ((0, 1), (1, 0))[n % 2]:
+            begun = time.monotonic()
+            point, facts = site.mount(stores[i], "m-chain", "--diff", diffs[i])
+            mounts[i] = time.monotonic() - begun
+            read_all(point)
+            evict(point)
+            before = daemon_cpu(facts["pid"])
+            took[i] = seconds(lambda p=point: read_all(p))
+            cpu[i] = daemon_cpu(facts["pid"]) - before
+            site.umount(point)
+        if n > 0:  # the first one makes the indexes
+            read.add(took[1] / took[0], cpu[1] / cpu[0] if cpu[0] else None)
+            mount.add(mounts[1] / mounts[0])
+    return [read, mount]
+
+
+def random_reads(paths, count, seed):
+    rng = random.Random(seed)
+    fds = [os.open(p, os.O_RDONLY) for p in paths]
+    blocks = [os.fstat(fd).st_size // 8192 for fd in fds]
+    for fd in fds:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+    for _ in range(count):
+        i = rng.randrange(len(fds))
+        os.pread(fds[i], 8192, rng.randrange(blocks[i]) * 8192)
+    for fd in fds:
+        os.close(fd)
+
+
+def big(site):
+    """Ten times the bytes; --scale small: 10 GB over 1 GB."""
+    figure = Figure("random 8 KiB reads, 10 x the bytes, second pass", 0.8, 0.6)
+    files = (1000, 100) if site.full else (10, 1)
+    stores = [site.mkstore(f"big-{n}", "--increments", "0", "--random", "0", "--plain", "1", "--files", str(n), "--blocks", "131072") for n in files]
+    points = [site.mount(s, f"m-big-{n}", "--diff", site.own_dir(f"d-big-{n}")) for s, n in zip(stores, files)]
+    for n in range(site.pairs):
+        took, cpu = [0, 0], [0, 0]
+        for i in ((0, 1), (1, 0))[n % 2]:
+            point, facts = points[i]
+            random_reads(relations(point), 4000, n)
+            evict(point)
+            before = daemon_cpu(facts["pid"])
+            took[i] = seconds(lambda p=point, s=n: random_reads(relations(p), 4000, s))
+            cpu[i] = daemon_cpu(facts["pid"]) - before
+        figure.add(took[1] / took[0], cpu[1] / cpu[0] if cpu[0] else None)
+    figure.notes.append(f"{files[0]} GB over {files[1]} GB; the second pass reads the same blocks, the mount's page cache evicted")
+    for point, _ in points:
+        site.umount(point)
+    return [figure]
+
+
+def memory_of(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return next(int(line.split()[1]) / 1024 for line in f if line.startswith("VmRSS"))
+
+
+def memory(site):
+    files = "100000" if site.full else "10000"
+    figures = []
+    for n, goal in ((1, 64), (100, 128)):
+        figure = Figure(f"daemon memory, {files} files, chain of {n}, idle", goal, None, unit="MiB", lower=True)
+        store = site.mkstore(f"memory-{n}", "--increments", str(n), "--files", files, "--blocks", "4", "--plain", "10", "--changed", "1", "--random", "0")
+        point, facts = site.mount(store, "m-memory", "--diff", site.own_dir("d-memory"))
+        figure.add(memory_of(facts["pid"]))
+        loaded = Figure(f"daemon memory, {files} files, chain of {n}, all read", 512, None, unit="MiB", lower=True)
+        read_all(point)
+        loaded.add(memory_of(facts["pid"]))
+        site.umount(point)
+        figures += [figure, loaded]
+    return figures
+
+
+def diff_size(site):
+    """Blocks changed at random over what the data files of the diff take."""
+    figure = Figure("diff size over bytes of blocks changed", 1.05, 1.1, lower=True)
+    store = site.mkstore("chain-1", "--increments", "1", "--files", "100", "--blocks", "512", "--changed", "1", "--plain", "1000")
+    for n in range(min(site.pairs, 3)):
+        diff = site.own_dir("d-size")
+        point, _ = site.mount(store, "m-size", "--diff", diff)
+        rng, changed = random.Random(n), 0
+        for path in relations(point):
+            fd = os.open(path, os.O_WRONLY)
+            for block in rng.sample(range(512), 100):
+                os.pwrite(fd, b"x" * 8192, block * 8192)
+                changed += 8192
+            os.fsync(fd)
+            os.close(fd)
+        site.umount(point)
+        used = 0
+        for place, _, names in os.walk(os.path.join(diff, "gen")):
+            used += sum(os.stat(os.path.join(place, name)).st_blocks * 512 for name in names if name != "journal")
+        figure.add(used / changed)
+    figure.notes.append(f"{changed >> 20} MiB changed, in single blocks at random")
+    return [figure]
+
+
+ROWS = {"chain": chain_length, "big": big, "memory": memory, "diff": diff_size}
