@@ -75,7 +75,7 @@ def evict(*trees):
                 os.close(fd)
 
 
-def warm(*places):
+def fill_cache(*places):
     """Files of the biggest relations there into the page cache: some systems give up what nobody has read for a minute."""
     for place in places:
         for base, _, names in os.walk(os.path.join(place, "base")):

@@ -1,6 +1,6 @@
 """pgbench: select-only, and TPC-B by `up` and all through FUSE."""
 from figures import Figure, side
-from place import warm
+from place import fill_cache
 
 
 def run_pairs(site, figure, native, mine, argv):
@@ -9,7 +9,7 @@ def run_pairs(site, figure, native, mine, argv):
         for who in ((native, mine), (mine, native))[n % 2]:
             native.sql("checkpoint")
             mine.sql("checkpoint")
-            warm(native.place(), mine.place())
+            fill_cache(native.place(), mine.place())
             box = []
             _, spent = side(who, lambda s: box.append(s.pgbench(*argv)))
             tps[who], cpu[who] = box[0], spent / box[0]
@@ -19,7 +19,7 @@ def run_pairs(site, figure, native, mine, argv):
 def per_transaction(site, mine, argv, figure):
     """Requests by type for a transaction, of one more run."""
     mine.sql("checkpoint")
-    warm(mine.place())
+    fill_cache(mine.place())
     site.pgo("status", mine.mountpoint, "--format", "json", "--reset")
     tps = mine.pgbench(*argv)
     count = tps * int(argv[argv.index("-T") + 1])

@@ -1,6 +1,6 @@
 """A sequential scan of one big table, cold and warm."""
 from figures import Figure, pair
-from place import evict, warm
+from place import evict, fill_cache
 
 QUERY = "select count(*) from pgbench_accounts"
 
@@ -37,7 +37,7 @@ def warm(site):
         scan(s)
         scan(s)
     for n in range(site.pairs * 2):
-        warm(native.place(), clone.place())
+        fill_cache(native.place(), clone.place())
         pair(figure, n, native, clone, scan)
     site.stop(clone)
     site.stop(native)
