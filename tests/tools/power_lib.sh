@@ -108,9 +108,10 @@ start_writer() { # its seed
 	writer=$!
 }
 
-# end_writer SINCE: it ended by an error that came after that moment, and not of its own
+# end_writer SINCE ERROR...: it ended by one of these errors, not before that moment
 end_writer() {
-	local i n error when what
+	local i n error when what since=$1
+	shift
 	for ((i = 0; i < 1000; i++)); do
 		kill -0 "$writer" 2>/dev/null || break
 		sleep 0.03
@@ -120,12 +121,9 @@ end_writer() {
 	read -r n error when what <"$power/wrote"
 	# shellcheck disable=SC2034
 	acknowledged=${n:-0}
-	case $error in
-	EIO | EROFS | ENOTCONN | ECONNABORTED | ENODEV | ESHUTDOWN | EUCLEAN) ;;
-	*) echo "the writer ended with: $(cat "$power/wrote")"; return 1 ;;
-	esac
-	[ "${when/./}" -ge $(($1 - 20)) ] ||
-		{ echo "the writer had $error ($what) at $when, before $1"; return 1; }
+	[[ " $* " == *" $error "* ]] || { echo "the writer ended with: $(cat "$power/wrote")"; return 1; }
+	[ "${when/./}" -ge $((since - 20)) ] ||
+		{ echo "the writer had $error ($what) at $when, before $since"; return 1; }
 }
 
 # check_ledger: everything acknowledged is there; the ledger goes on with what was found

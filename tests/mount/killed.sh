@@ -1,0 +1,103 @@
+#!/bin/bash
+# kill -9 of the serving process at a request, at a call that it makes, while it mounts, or at any moment: the next mount
+# works at once and by itself, and everything that was acknowledged is there.
+#
+#   KILLED_CYCLES   kills
+#   TEST_SEED       of all that is random
+set -u
+# shellcheck source-path=SCRIPTDIR source=../tools/lib.sh
+. "$(dirname "$0")/../tools/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=../tools/power_lib.sh
+. "$TEST_TOOLS/power_lib.sh"
+
+cycles=${KILLED_CYCLES:-10}
+need killed zstd || finish
+use_tools
+doomed=$power/tools/pgoverlay_doomed
+own_dir "$disk" # no file system of its own: the machine goes on
+
+entries() { grep -c " $mnt " /proc/self/mountinfo; }
+helper="^pgoverlay: unmounts $mnt\$"
+
+# What kills it, and when; -: from outside.
+choose() {
+	case $((RANDOM % 6)) in
+	0 | 1) fate=request:$((1 + RANDOM % 1500)) ;;
+	2) fate=before:$((1 + RANDOM % 400)) ;;
+	3) fate=after:$((1 + RANDOM % 400)) ;;
+	4) fate=mount:$((1 + RANDOM % 60)) ;;
+	*) fate=- ;;
+	esac
+}
+
+# one_kill [VARIABLE=VALUE]...: the clone is not mounted before, and is afterwards, by a sound program
+one_kill() {
+	program=$doomed
+	if mount_clone "DOOM=$fate" "$@"; then
+		start_writer "$RANDOM$RANDOM"
+		case $fate in
+		- | mount:*)
+			between 1 400
+			kill -9 "$pid"
+			;;
+		esac
+		# The directory is not there any more for a writer that comes late; EIO is what the kernel says where it cannot read
+		# the page that a write changes in part.
+		end_writer 0 ENOTCONN ECONNABORTED ENOENT ENOTDIR EIO || return 1
+		if [ $((RANDOM % 4)) = 0 ]; then pkill -9 -f "$helper"; fi
+	elif [ "${fate%:*}" = mount ]; then
+		acknowledged=0
+	else
+		echo "it does not mount: $(cat "$power/facts")"
+		return 1
+	fi >"$power/mounting" 2>&1
+	program=$PGOVERLAY
+	mount_clone || { echo "it does not mount after the kill"; return 1; }
+	[ "$(entries)" = 1 ] || { echo "$(entries) mounts"; return 1; }
+	check_ledger
+}
+
+# end_mount: unmounted, or killed so that the next mount has something to recover
+end_mount() {
+	is_mounted "$mnt" || return 0
+	if [ $((RANDOM % 2)) = 0 ]; then kill -9 "$pid"; else "$program" umount "$mnt"; fi
+}
+
+kills() {
+	local i begun=$SECONDS
+	for ((i = 1; i <= cycles; i++)); do
+		must end_mount
+		[ $((i % 50)) != 1 ] || must new_clone
+		choose
+		if one_kill >"$power/out" 2>&1; then
+			ok "kill $i, $fate: $acknowledged acknowledged; $said"
+		else
+			sed 's/^/    /' "$power/out" "$power/mounting"
+			not_ok "kill $i, $fate" "seed $seed: $(cat "$power/out" "$power/mounting" | grep -m 1 LOST || cat "$power/mounting" "$power/out" | tail -n 1)"
+			return 0
+		fi
+	done
+	must "$program" umount "$mnt"
+	equal "no mount is left" "$(entries)" 0
+	echo "# $cycles kills, $((SECONDS - begun)) s"
+}
+
+# A program whose fsync does nothing must be found out.
+defect_is_found() {
+	local i
+	must new_clone
+	for ((i = 1; i <= 20; i++)); do
+		fate=request:$((300 + RANDOM % 500))
+		if ! one_kill DEFECT=no_sync >"$power/out" 2>&1; then
+			if grep -q LOST "$power/out"; then ok "an fsync that does nothing is found"; else not_ok "an fsync that does nothing is found" "$(tail -n 3 "$power/out")"; fi
+			return 0
+		fi
+		must "$program" umount "$mnt"
+	done
+	not_ok "an fsync that does nothing is found" "not in 20 kills; seed $seed"
+}
+
+echo "# seed $seed"
+kills
+[ -n "${KILLED_CYCLES:-}" ] || defect_is_found
+finish

@@ -1,0 +1,191 @@
+#!/bin/bash
+# PostgreSQL on a clone whose disk loses its power, or whose serving process is killed: TPC-B, DDL, checkpoints and a ledger
+# of commits at once; afterwards it comes up at once, every acknowledged commit is there, and pg_amcheck has nothing to say.
+#
+#   POWER_RUNS      HOW,FS,WAL...: cut|kill, ext4|xfs (or - for kill), native|fuse: where pg_wal is; native: on the same disk
+#   POWER_CYCLES    of each; every 12 the clone is a new one
+#   POWER_DEFECT    of the program (tests/tools/doomed.c): must make it fail
+#   TEST_SEED       of all that is random
+set -u
+# shellcheck source-path=SCRIPTDIR source=../tools/lib.sh
+. "$(dirname "$0")/../tools/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=../tools/power_lib.sh
+. "$TEST_TOOLS/power_lib.sh"
+
+cycles=${POWER_CYCLES:-1}
+need powercut python3 zstd runuser losetup mkfs.ext4 || finish
+use_tools
+doomed=$power/tools/pgoverlay_doomed
+port=5499
+sock=$power/sock
+book=$books/commits
+# Little WAL: it is used again soon, and the disk stays small.
+settings="max_wal_size=64MB min_wal_size=32MB checkpoint_timeout=30s shared_buffers=16MB max_connections=30"
+
+# bring_up [VARIABLE=VALUE]... : the clone with its server; sets host, pid, postmaster, mnt
+bring_up() {
+	local options='' s
+	if [ "$wal" = native ]; then
+		for s in $settings; do options="$options --set $s"; done
+		# shellcheck disable=SC2086 # one word each
+		env "$@" timeout -k 5 150 "$program" up "$store" --diff "$disk/diff" --reserve 8M --port $port $options --format json \
+			>"$power/facts" 2>"$power/said" || { tail -n 15 "$power/said"; return 1; }
+		host=$(fact host) mnt=$(fact mountpoint) pid=$(fact pid) postmaster=$(fact postmaster)
+		TEST_SOCKETS="$TEST_SOCKETS $host"
+		return 0
+	fi
+	for s in $settings; do options="$options -c $s"; done
+	mnt=$power/mnt host=$sock
+	mount_clone "$@" || return 1
+	# A postmaster.pid whose number is now another process's is the one thing that `mount` leaves to whoever starts the server.
+	PG_SAFE="-c fsync=on -c full_page_writes=on -c archive_mode=off -c listen_addresses='' -c logging_collector=off" \
+		pg_start "$mnt" "$sock" $port "$options" || return 1
+	postmaster=$(head -n 1 "$mnt/postmaster.pid")
+}
+
+fact() { # of up's
+	local text
+	text=$(<"$power/facts")
+	text=${text#*\""$1"\":}
+	text=${text%%[,\}]*}
+	echo "${text//[[:space:]\"]/}"
+}
+
+q() { sql "$host" $port "$@"; }
+book() { python3 "$TEST_TOOLS/ledger.py" "$@" --host "$host" --port $port --file "$book"; }
+
+new_cluster() {
+	rm -rf "$disk/diff" "$book"
+	bring_up || return 1
+	q postgres -c "create database bench" && book create && as_owner "$PG_BIN/pgbench" -q -i -s 2 -h "$host" -p $port bench >/dev/null 2>&1 &&
+		q bench -c "create extension amcheck" -c checkpoint && q postgres -c "create extension amcheck"
+}
+
+# start_load: until the server goes away
+start_load() {
+	local load name options
+	history=$(q bench -c "select count(*) from pgbench_history") || return 1
+	printf 'checkpoint;\n\\sleep %d ms\n' $((100 + RANDOM % 900)) >"$power/checkpoint.sql"
+	book run --clients 3 --seconds 120 >"$power/load.ledger" 2>&1 &
+	loads=$!
+	for load in "bench -c 2 -b tpcb-like" "churn -c 1 -f $TEST_TOP/tests/postgres/churn.sql" "checkpoint -c 1 -f $power/checkpoint.sql"; do
+		read -r name options <<<"$load"
+		# shellcheck disable=SC2086 # one word each
+		as_owner timeout -k 5 120 "$PG_BIN/pgbench" -n -T 100 $options -h "$host" -p $port bench >"$power/load.$name" 2>&1 &
+		loads="$loads $!"
+	done
+}
+
+end_load() { # everybody notices that the server is gone
+	local i
+	for i in $loads; do wait "$i" 2>/dev/null; done
+	processed=$(sed -n 's/.*actually processed: \([0-9]*\).*/\1/p' "$power/load.bench")
+	committed=$(sed -n 's/^\([0-9]*\) rows recorded$/\1/p' "$power/load.ledger")
+	[ -n "$committed" ] || { cat "$power/load.ledger"; return 1; }
+	acknowledged=$((committed + ${processed:-0}))
+}
+
+kill_server() { # at once, with all of its processes; returns when its number is free
+	local i
+	# shellcheck disable=SC2046 # one word each
+	kill -9 "$postmaster" $(pgrep -P "$postmaster") 2>/dev/null
+	for ((i = 0; i < 200; i++)); do
+		kill -0 "$postmaster" 2>/dev/null || return 0
+		sleep 0.05
+	done
+}
+
+# all_there: what was acknowledged, and nothing is damaged
+all_there() {
+	local sums
+	book verify || return 1
+	sums=$(q bench -c "select (select sum(abalance) from pgbench_accounts) = sum(delta)
+		and (select sum(tbalance) from pgbench_tellers) = sum(delta)
+		and (select sum(bbalance) from pgbench_branches) = sum(delta) from pgbench_history") || return 1
+	[ "$sums" = t ] || { echo "LOST: TPC-B sums differ"; return 1; }
+	[ "$(q bench -c "select count(*) from pgbench_history")" -ge $((history + ${processed:-0})) ] ||
+		{ echo "LOST: fewer transactions than pgbench was told of"; return 1; }
+	as_owner timeout -k 5 300 "$PG_BIN/pg_amcheck" -h "$host" -p $port --heapallindexed --parent-check -d bench -d postgres
+}
+
+one_cut() {
+	start_load || return 1
+	between 500 999
+	between 1 999
+	"$power/tools/powercut" "$disk" || return 1
+	[ $((RANDOM % 2)) = 0 ] || between 1 300 # the machine may see a little of it
+	kill -9 "$pid"
+	kill_server
+	end_load || return 1
+	disk_off && power_on || return 1
+	bring_up || { echo "it does not come up after the power cut"; return 1; }
+	all_there
+}
+
+# The server of before goes with its mount; up ends it by itself if it has not gone.
+one_kill() {
+	local fate=request:$((1500 + RANDOM % 6000)) i
+	[ $((RANDOM % 5)) != 0 ] || fate=request:$((1 + RANDOM % 1500)) # while the server starts
+	if [ "$wal" = native ]; then timeout 150 "$PGOVERLAY" down "$mnt"; else pg_stop "$mnt" fast && timeout 60 "$PGOVERLAY" umount "$mnt"; fi ||
+		{ echo "it does not go down"; return 1; }
+	program=$doomed
+	acknowledged=0 processed=0
+	if bring_up "DOOM=$fate"; then
+		if start_load; then
+			for ((i = 0; i < 40; i++)); do
+				kill -0 "$pid" 2>/dev/null || break
+				sleep 0.1
+			done
+			kill -9 "$pid" 2>/dev/null
+			end_load || return 1
+		fi
+	elif kill -0 "$pid" 2>/dev/null; then
+		echo "it does not come up, and the program lives"
+		return 1
+	fi
+	program=$PGOVERLAY
+	if [ "$wal" = fuse ]; then kill_server; fi
+	bring_up || { echo "it does not come up after the kill"; return 1; }
+	[ "$(grep -c " $mnt " /proc/self/mountinfo)" = 1 ] || { echo "more than one mount"; return 1; }
+	all_there
+}
+
+run() { # HOW FS WAL
+	local i name="$1, WAL $3" begun=$SECONDS history=0 processed=0
+	wal=$3
+	[ "$2" = - ] || name="$1 on $2, WAL $3"
+	[ "$wal" = native ] && name="$name on it" || name="$name through the mount"
+	if [ "$1" = cut ]; then
+		mkfs_of "$2" || return 0
+		must power_make "$2" 1200
+	fi
+	for ((i = 1; i <= cycles; i++)); do
+		if [ $((i % 12)) = 1 ]; then
+			[ $i = 1 ] || take_down
+			must new_cluster
+			[ -z "${POWER_DEFECT:-}" ] || { take_down && program=$doomed && must bring_up "DEFECT=$POWER_DEFECT"; }
+		fi
+		if "one_$1" >"$power/out" 2>&1; then
+			ok "$name, $i: $acknowledged acknowledged"
+		else
+			tail -n 20 "$power/out" | sed 's/^/    /'
+			not_ok "$name, $i" "seed $seed: $(grep -m 1 -E 'LOST|missing' "$power/out" || tail -n 1 "$power/out")"
+			return 0
+		fi
+	done
+	take_down
+	[ "$1" = kill ] || must disk_off
+	echo "# $name: $cycles, $((SECONDS - begun)) s"
+}
+
+take_down() {
+	if [ "$wal" = native ]; then must timeout 150 "$program" down "$mnt"; else must pg_stop "$mnt" fast && must timeout 60 "$program" umount "$mnt"; fi >/dev/null
+}
+
+echo "# seed $seed, image $image"
+for what in ${POWER_RUNS:-cut,ext4,native kill,-,fuse}; do
+	IFS=, read -r how fs wal <<<"$what"
+	[ "$how" = cut ] || own_dir "$disk"
+	run "$how" "$fs" "$wal"
+done
+finish
