@@ -99,9 +99,9 @@ kill_server() { # at once, with all of its processes; returns when its number is
 all_there() {
 	local sums
 	book verify || return 1
-	sums=$(q bench -c "select (select sum(abalance) from pgbench_accounts) = sum(delta)
-		and (select sum(tbalance) from pgbench_tellers) = sum(delta)
-		and (select sum(bbalance) from pgbench_branches) = sum(delta) from pgbench_history") || return 1
+	sums=$(q bench -c "select (select sum(abalance) from pgbench_accounts) = coalesce(sum(delta), 0)
+		and (select sum(tbalance) from pgbench_tellers) = coalesce(sum(delta), 0)
+		and (select sum(bbalance) from pgbench_branches) = coalesce(sum(delta), 0) from pgbench_history") || return 1
 	[ "$sums" = t ] || { echo "LOST: TPC-B sums differ"; return 1; }
 	[ "$(q bench -c "select count(*) from pgbench_history")" -ge $((history + ${processed:-0})) ] ||
 		{ echo "LOST: fewer transactions than pgbench was told of"; return 1; }
@@ -109,8 +109,14 @@ all_there() {
 }
 
 one_cut() {
+	local i size
+	size=$(stat -c %s "$book" 2>/dev/null || echo 0)
 	start_load || return 1
-	between 500 999
+	for ((i = 0; i < 150; i++)); do # the first commits: only then it counts
+		[ "$(stat -c %s "$book")" = "$size" ] || break
+		sleep 0.1
+	done
+	between 1 999
 	between 1 999
 	"$power/tools/powercut" "$disk" || return 1
 	[ $((RANDOM % 2)) = 0 ] || between 1 300 # the machine may see a little of it
