@@ -174,8 +174,8 @@ int plan_clear_dead(const char *mountpoint, struct errmsg *e, unsigned *ret_clea
 		pid_t pid = clone.pid;
 		int rc;
 
-		/* Aborted: the daemon makes its last commit, then the mount goes. */
-		if (held && mountinfo_is_dead(mountpoint))
+		/* Killed: it goes when it comes to it. Aborted: the daemon makes its last commit, then the mount goes. */
+		if (held && (registry_is_ending(&clone) || mountinfo_is_dead(mountpoint)))
 			held = registry_wait_end(&clone, DEAD_WAIT_MS) != 0;
 		registry_clone_free(&clone);
 		if (known && !held && mountinfo_find(mountpoint, &info) != 0)

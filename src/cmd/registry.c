@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -28,6 +29,10 @@
 #define NOTICE_WAIT_MS 2000
 #define ENDING_WAIT_MS 60000
 #define POLL_MS	       5
+#define STAT_MAX       4096
+/* In /proc/PID/stat: exiting, ended by a signal (PF_EXITING, PF_SIGNALED of the kernel). */
+#define FLAGS_ENDING	0x404u
+#define SKIP_TO_PENDING " %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s"
 
 static char *hashed_path(const char *home, const char *folder, const char *key, const char *suffix)
 {
@@ -62,6 +67,32 @@ int registry_wait_end(const struct clone *clone, int timeout_ms)
 		(void)poll(NULL, 0, POLL_MS);
 	}
 	return 0;
+}
+
+/*
+ * Of a process that was killed. What it holds goes with its last thread, on a busy machine seconds later; until then it
+ * neither serves nor says that it does not.
+ */
+bool registry_is_ending(const struct clone *clone)
+{
+	_cleanup_free_ char *path = NULL, *text = NULL;
+	const char *rest = NULL;
+	unsigned flags = 0;
+	unsigned long pending = 0;
+	char state = 0;
+	size_t len;
+
+	if (asprintf(&path, "/proc/%d/stat", (int)clone->pid) < 0)
+		return false;
+	if (sys_read_file(AT_FDCWD, path, STAT_MAX, &text, &len) == 0)
+		rest = strrchr(text, ')'); /* behind the name: state and numbers */
+	if (rest == NULL)
+		return true;
+	if (sscanf(rest, ") %c %*s %*s %*s %*s %*s %u" SKIP_TO_PENDING " %lu", &state, &flags,
+		   &pending) != 3)
+		return false;
+	return state == 'Z' || state == 'X' || (flags & FLAGS_ENDING) != 0 ||
+	       (pending & 1ul << (SIGKILL - 1)) != 0;
 }
 
 /* ---- claiming ---- */

@@ -52,6 +52,8 @@ void registry_clone_free(struct clone *clone);
 
 /* True while the serving process of the clone, or its helper, lives. */
 bool registry_is_held(const struct clone *clone);
+/* True if the serving process was killed, or is gone, whatever is held still. */
+bool registry_is_ending(const struct clone *clone);
 /* Waits until neither lives. -ETIMEDOUT. */
 int registry_wait_end(const struct clone *clone, int timeout_ms);
 
