@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #define SECTOR 512u
 #define SECTORS_MAX                                                                                \
@@ -50,6 +51,7 @@ struct entry {
 	uint8_t kind, thread, name, unused;
 	uint32_t object, first, count, version, unused2;
 	uint64_t size;
+	uint64_t when; /* recorder_now; 0 in what was found */
 };
 
 struct change { /* of an object, since its last fsync */
@@ -119,6 +121,17 @@ struct run { /* of the writer */
 /* Returns when all threads have ended; the first error in *ret_error, what failed in ret_what. */
 uint64_t ledger_write(const struct run *run, struct owner *owners, int *ret_error,
 		      char ret_what[128]);
+
+/* Entries from before that moment; false, with a message, if it is no ledger. */
+bool ledger_read(const char *path, uint64_t until, struct owner *owners, unsigned *ret_threads);
+/*
+ * Everything acknowledged is in DIR/t<thread>, nothing is torn or out of order; else false, with a line that
+ * begins with LOST. What was found goes to out, as the beginning of a ledger.
+ */
+bool ledger_check(struct owner *o, const char *dir, FILE *out);
+void ledger_put_thread(FILE *out, const struct owner *o);
+void ledger_put_object(FILE *out, const struct object *ob, unsigned name, uint64_t size,
+		       const uint32_t *versions);
 
 extern const char *const ledger_names[NAMES];
 

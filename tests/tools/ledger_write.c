@@ -2,6 +2,7 @@
  * tests/tools/ledger_write.c: the writer: threads that change their files, and say so first.
  */
 #include "ledger.h"
+#include "recorder.h"
 
 #include "rng.h"
 
@@ -28,6 +29,7 @@ struct worker {
 static void note(struct worker *w, struct entry e)
 {
 	e.thread = w->o->index;
+	e.when = recorder_now();
 	if (write(w->run->ledger, &e, sizeof(e)) != sizeof(e)) {
 		(void)fprintf(stderr, "ledger: its own file cannot be written\n");
 		exit(2);

@@ -1,0 +1,61 @@
+#!/bin/bash
+# A disk that keeps a log of what it is told to write and to flush, with ext4 and a diff on it, under a writer with a ledger.
+# Afterwards every state that a power cut may have left is made: up to a flush, with any part of what was on its way to the
+# next one. Each must mount, and have everything that was acknowledged by then.
+#
+#   RECORDED_STATES   how many
+#   TEST_SEED         of all that is random
+set -u
+# shellcheck source-path=SCRIPTDIR source=../tools/lib.sh
+. "$(dirname "$0")/../tools/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=../tools/power_lib.sh
+. "$TEST_TOOLS/power_lib.sh"
+
+states=${RECORDED_STATES:-60}
+mib=40
+need recorded zstd losetup mkfs.ext4 fusermount3 || finish
+use_tools
+must cp "$TEST_BUILD"/tests/tools/{recorder,replay} "$power/tools/"
+scratch=${image_dir:-$power}/replay
+mkdir -p "$power/recorded" "$scratch"
+
+# record OPERATIONS [VARIABLE=VALUE]...: leaves a log and its ledger
+record() {
+	local operations=$1
+	shift
+	"$power/tools/recorder" "$scratch/log" $mib "$power/recorded" || return 1
+	image=$power/recorded/disk
+	mkfs.ext4 -q -J size=4 -E lazy_itable_init=0,lazy_journal_init=0,nodiscard "$image" && power_on && chown "$PG_USER:" "$disk" || return 1
+	new_clone && mount_clone "$@" || return 1
+	backup=$(sed -n 's/mounted backup \([^ ]*\) .*/\1/p' "$power/facts")
+	timeout 300 "$ledger" write "$mnt/ledger" "$books/ledger" "$RANDOM" "$operations" >"$power/wrote" || return 1
+	read -r acknowledged error _ <"$power/wrote"
+	[ "$error" = - ] || { cat "$power/wrote"; return 1; }
+	kill -9 "$pid"
+	disk_off && fusermount3 -u "$power/recorded" || return 1
+	for _ in $(seq 200); do # the log is complete when it has ended
+		pgrep -f "^$power/tools/recorder" >/dev/null || return 0
+		sleep 0.05
+	done
+}
+
+replay() { # STATES
+	"$power/tools/replay" "$scratch/log" $mib "$books/ledger" "$books" "$store" "$backup" "$scratch" "$1" "$seed" >"$power/replayed" 2>&1
+}
+
+echo "# seed $seed"
+must record $((100 + states / 4))
+if replay "$states"; then
+	ok "recorded: $acknowledged acknowledged, $(tail -n 1 "$power/replayed")"
+else
+	tail -n 20 "$power/replayed" | sed 's/^/    /'
+	not_ok "recorded" "seed $seed: $(grep -m 1 LOST "$power/replayed")"
+fi
+
+# A program that answers before its journal is on the disk, or writes it before the data, must be found out.
+if [ -z "${RECORDED_STATES:-}" ]; then
+	program=$power/tools/pgoverlay_doomed
+	must record 100 DEFECT=2
+	if replay 40; then not_ok "defect 2 is found" "not in 40 states; seed $seed"; else check "defect 2 is found" grep LOST "$power/replayed"; fi
+fi
+finish
