@@ -57,7 +57,7 @@ book() { python3 "$TEST_TOOLS/ledger.py" "$@" --host "$host" --port $port --file
 new_cluster() {
 	rm -rf "$disk/diff" "$book"
 	bring_up || return 1
-	q postgres -c "create database bench" && book create && as_owner "$PG_BIN/pgbench" -q -i -s 2 -h "$host" -p $port bench >/dev/null 2>&1 &&
+	q postgres -c "create database bench" && book create && as_owner "$PG_BIN/pgbench" -q -i -s 1 -h "$host" -p $port bench >/dev/null 2>&1 &&
 		q bench -c "create extension amcheck" -c checkpoint && q postgres -c "create extension amcheck"
 }
 
@@ -145,9 +145,12 @@ one_kill() {
 			kill -9 "$pid" 2>/dev/null
 			end_load || return 1
 		fi
-	elif kill -0 "$pid" 2>/dev/null; then
-		echo "it does not come up, and the program lives"
-		return 1
+	else # killed while the server started
+		for ((i = 0; i < 200; i++)); do
+			kill -0 "$pid" 2>/dev/null || break
+			sleep 0.05
+		done
+		! kill -0 "$pid" 2>/dev/null || { echo "it does not come up, and the program lives"; return 1; }
 	fi
 	program=$PGOVERLAY
 	if [ "$wal" = fuse ]; then kill_server; fi
