@@ -6,6 +6,8 @@ kernel_log_mark() { dmesg >"$1" 2>/dev/null || rm -f "$1"; }
 
 # What ext4 says about itself when asynchronous writes split preallocated extents; fsx on a plain ext4 file brings it about too.
 KERNEL_LOG_HOST='EXT4-fs warning .*: ext4_convert_unwritten_extents_endio:'
+# And what disks say whose power was cut by a test (powercut.c) beside it.
+KERNEL_LOG_HOST="$KERNEL_LOG_HOST|XFS \\(loop[0-9]+\\): .*Error .*goingdown|loop[0-9]+: writeback error"
 
 # kernel_log_check NAME MARK: one case
 kernel_log_check() {

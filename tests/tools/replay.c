@@ -44,7 +44,7 @@ struct disk {
 	char image_path[4096], loop_path[64];
 };
 
-static void fatal(const char *what)
+__attribute__((noreturn)) static void fatal(const char *what)
 {
 	(void)fprintf(stderr, "replay: %s: %s\n", what, strerror(errno));
 	exit(2);
@@ -144,7 +144,7 @@ static void attach(struct disk *d)
 /* 0: as it must be, 1: not, 2: there is no telling */
 static int check_state(struct disk *d, const struct place *p, uint64_t until)
 {
-	int status;
+	int status = 0;
 	pid_t pid;
 
 	attach(d);
