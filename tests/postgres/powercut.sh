@@ -55,7 +55,8 @@ q() { sql "$host" $port "$@"; }
 book() { python3 "$TEST_TOOLS/ledger.py" "$@" --host "$host" --port $port --file "$book"; }
 
 new_cluster() {
-	rm -rf "$disk/diff" "$book"
+	rm -rf "$disk/diff"
+	: >"$book"
 	bring_up || return 1
 	q postgres -c "create database bench" && book create && as_owner "$PG_BIN/pgbench" -q -i -s 1 -h "$host" -p $port bench >/dev/null 2>&1 &&
 		q bench -c "create extension amcheck" -c checkpoint && q postgres -c "create extension amcheck"
