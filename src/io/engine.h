@@ -81,10 +81,9 @@ void io_flush(struct io_engine *engine);
 unsigned io_reap(struct io_engine *engine);
 /* Like io_reap, but waits for at least one completion when something is in flight (timeout_ms -1: for ever). */
 unsigned io_wait(struct io_engine *engine, int timeout_ms);
-/* A descriptor that polls readable when io_reap has something to do. Belongs to the engine. */
 /* Operations complete on their own, not when the caller looks (IO_KIND_SYNC). */
 bool io_completes_apart(const struct io_engine *engine);
-
+/* A descriptor that polls readable when io_reap has something to do. Belongs to the engine. */
 int io_poll_fd(const struct io_engine *engine);
 bool io_idle(const struct io_engine *engine); /* nothing in flight */
 
