@@ -88,6 +88,15 @@ def fill_cache(*places):
                         pass
 
 
+def drop_recycled(data):
+    """WAL files that wait for reuse: no backup holds them."""
+    control = call([f"{PG_BIN}/pg_controldata", data])
+    last = next(line.split()[-1] for line in control.splitlines() if "REDO WAL file" in line)
+    for name in os.listdir(f"{data}/pg_wal"):
+        if len(name) == 24 and name > last:
+            os.unlink(f"{data}/pg_wal/{name}")
+
+
 class Server:
     """A PostgreSQL server, on a plain directory or on a clone (daemon: the process that serves it)."""
 
@@ -240,6 +249,7 @@ class Site:
         server.sql("checkpoint; select count(pg_logical_emit_message(false, 'bench', repeat('x', 1000000))) from generate_series(1, 64)")
         server.sql("checkpoint")
         self.stop(server)
+        drop_recycled(data)
         self.mkstore("chain", "--from", data, "--increments", "3", "--changed", "10", "--codec", "zlib")
         shutil.rmtree(data)
         return self.path("chain")

@@ -17,14 +17,15 @@ def run_pairs(site, figure, native, mine, argv):
 
 
 def per_transaction(site, mine, argv, figure):
-    """Requests by type for a transaction, of one more run."""
+    """Requests by type for a transaction, and what was made durable how, of one more run."""
     mine.sql("checkpoint")
     fill_cache(mine.place())
-    site.pgo("status", mine.mountpoint, "--format", "json", "--reset")
-    tps = mine.pgbench(*argv)
-    count = tps * int(argv[argv.index("-T") + 1])
-    got = site.status(mine.mountpoint)["requests"]
-    figure.notes.append("requests a transaction: " + ", ".join(f"{k} {v['count'] / count:.3f}" for k, v in got.items()))
+    before = site.status(mine.mountpoint)
+    count = mine.pgbench(*argv) * int(argv[argv.index("-T") + 1])
+    after = site.status(mine.mountpoint)
+    made = {k: v["count"] - before["requests"].get(k, {"count": 0})["count"] for k, v in after["requests"].items()}
+    figure.notes.append("requests a transaction: " + ", ".join(f"{k} {n / count:.3f}" for k, n in made.items() if n))
+    figure.notes.append("syncs a transaction: " + ", ".join(f"{k} {(after[k] - before[k]) / count:.3f}" for k in ("fast_syncs", "groups")))
 
 
 def select_only(site):
