@@ -16,7 +16,7 @@
 #define PAGE	 4096u
 #define BYTES	 (128u << 10) /* copying more is worth a thread */
 #define TOO_LONG 3000000u     /* nanoseconds */
-#define AWHILE	 20u	  /* times as long */
+#define AWHILE	 20u	      /* times as long */
 
 static uint64_t bytes_of(const struct iovec *iov, unsigned iovcnt)
 {
