@@ -154,6 +154,11 @@ static bool judge(const struct owner *o, struct found *found, unsigned entries, 
 	if (what != NULL) {
 		(void)printf("LOST: thread %u, %s: %s (%u to %u changes of names)\n", o->index,
 			     ledger_names[name], what, o->durable, o->count);
+		for (changes = o->durable; changes <= o->count; changes++) {
+			what = fits(o, changes, found, &name);
+			(void)printf("  after %u changes, %s: %s\n", changes, ledger_names[name],
+				     what != NULL ? what : "-");
+		}
 		return false;
 	}
 	ledger_put_thread(out, o);

@@ -307,11 +307,14 @@ bool owner_load_base(struct owner *o, const char *dir)
 {
 	char path[4096];
 
+	/* Their objects have the numbers of their names; one may have lost its name, which may not be durable. */
 	for (unsigned n = NAME_CHAIN; n < NAMES; n++) {
-		if (o->names[n] == 0)
+		struct object *ob = owner_object(o, n);
+
+		if (ob == NULL)
 			continue;
 		(void)snprintf(path, sizeof(path), "%s/%u.%u", dir, o->index, n);
-		if (!load(owner_object(o, o->names[n]), path)) {
+		if (!load(ob, path)) {
 			(void)fprintf(stderr, "ledger: %s cannot be read\n", path);
 			return false;
 		}

@@ -150,6 +150,7 @@ static int check_state(struct disk *d, const struct place *p, uint64_t until)
 	attach(d);
 	if (mount(d->loop_path, p->mnt, "ext4", MS_NOATIME, NULL) < 0)
 		fatal("mount");
+	(void)fflush(stdout);
 	pid = fork();
 	if (pid == 0)
 		_exit(replay_check(p, until) ? 0 : 1);
