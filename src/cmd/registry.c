@@ -32,7 +32,8 @@
 #define STAT_MAX       4096
 /* In /proc/PID/stat: exiting, ended by a signal (PF_EXITING, PF_SIGNALED of the kernel). */
 #define FLAGS_ENDING	0x404u
-#define SKIP_TO_PENDING " %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s"
+#define SKIP_7		" %*s %*s %*s %*s %*s %*s %*s"
+#define SKIP_TO_PENDING SKIP_7 SKIP_7 SKIP_7
 
 static char *hashed_path(const char *home, const char *folder, const char *key, const char *suffix)
 {

@@ -11,7 +11,7 @@ set -u
 # shellcheck source-path=SCRIPTDIR source=../tools/power_lib.sh
 . "$TEST_TOOLS/power_lib.sh"
 
-states=${RECORDED_STATES:-60}
+states=${RECORDED_STATES:-40}
 mib=40
 need recorded zstd losetup mkfs.ext4 fusermount3 || finish
 use_tools
@@ -56,6 +56,6 @@ fi
 if [ -z "${RECORDED_STATES:-}" ]; then
 	program=$power/tools/pgoverlay_doomed
 	must record 100 DEFECT=2
-	if replay 40; then not_ok "defect 2 is found" "not in 40 states; seed $seed"; else check "defect 2 is found" grep LOST "$power/replayed"; fi
+	if replay 20; then not_ok "defect 2 is found" "not in 20 states; seed $seed"; else check "defect 2 is found" grep LOST "$power/replayed"; fi
 fi
 finish
