@@ -14,6 +14,7 @@ book=$books/commits
 settings="max_wal_size=64MB min_wal_size=32MB checkpoint_timeout=30s shared_buffers=16MB max_connections=30"
 load_seconds=100
 
+# shellcheck disable=SC2120 # the test does
 # bring_up [VARIABLE=VALUE]... : the clone with its server; sets host, pid, postmaster, mnt
 bring_up() {
 	local options='' s
