@@ -16,11 +16,13 @@
 #include <time.h>
 
 #define MEMORY	   (96u << 20)
+#define FILES_OPEN 8u	       /* each has a descriptor for every backup of the chain */
 #define BUFFERS	   (32u << 20) /* of decoded bytes, all workers together */
 #define CHUNK_MAX  128u	       /* blocks */
 #define CHUNK_MIN  8u
 #define JOBS_MAX   512u
-#define BUILD_COST 64u /* bytes a block while an index is built: extents of a layer, its headers   \
+#define BUILD_COST                                                                                 \
+	64u /* bytes a block while an index is built: extents of a layer, its headers   \
 			*/
 #define TICK_NS	     100000000
 #define WORKER_STACK (512u << 10)
@@ -162,11 +164,27 @@ static void push_open(struct bulk *bulk, struct bulk_state *state)
 	bulk->open_tail = state;
 }
 
-static void pop_open(struct bulk *bulk)
+static void remove_open(struct bulk *bulk, struct bulk_state *state)
 {
-	bulk->open_head = bulk->open_head->next_open;
-	if (!bulk->open_head)
-		bulk->open_tail = NULL;
+	struct bulk_state **at = &bulk->open_head, *before = NULL;
+
+	while (*at != state) {
+		before = *at;
+		at = &before->next_open;
+	}
+	*at = state->next_open;
+	if (bulk->open_tail == state)
+		bulk->open_tail = before;
+}
+
+/* An open file with chunks left that nobody is writing. */
+static struct bulk_state *find_idle(const struct bulk *bulk)
+{
+	struct bulk_state *state = bulk->open_head;
+
+	while (state && state->in_flight > 0)
+		state = state->next_open;
+	return state;
 }
 
 static bool may_open(struct bulk *bulk)
@@ -196,6 +214,7 @@ static void close_file(struct bulk *bulk, struct bulk_state *state, int rc)
 	pthread_mutex_lock(&bulk->lock);
 	bulk->memory -= state->memory;
 	state->memory = 0;
+	bulk->files_open--;
 	bulk->counters.files++;
 	if (closed < 0)
 		stop(bulk, closed);
@@ -210,6 +229,7 @@ static void open_next(struct bulk *bulk)
 	int rc;
 
 	bulk->opening++;
+	bulk->files_open++;
 	state->memory = index_cost(state, BUILD_COST);
 	bulk->memory += state->memory;
 	pthread_mutex_unlock(&bulk->lock);
@@ -233,11 +253,10 @@ static void open_next(struct bulk *bulk)
 	pthread_cond_broadcast(&bulk->work);
 }
 
-/* Does the next chunk of the first open file; called and returns with the lock. */
-static void do_chunk(struct bulk_worker *w)
+/* Does the next chunk of the file; called and returns with the lock. */
+static void do_chunk(struct bulk_worker *w, struct bulk_state *state)
 {
 	struct bulk *bulk = w->bulk;
-	struct bulk_state *state = bulk->open_head;
 	uint32_t first = state->next, count = MIN(bulk->chunk_blocks, state->blocks - first);
 	bool last;
 	int rc;
@@ -246,7 +265,7 @@ static void do_chunk(struct bulk_worker *w)
 	state->in_flight++;
 	bulk->in_flight++;
 	if (state->next == state->blocks)
-		pop_open(bulk);
+		remove_open(bulk, state);
 	pthread_mutex_unlock(&bulk->lock);
 	rc = bulk_chunk(w, state, first, count);
 	pthread_mutex_lock(&bulk->lock);
@@ -263,6 +282,10 @@ static void do_chunk(struct bulk_worker *w)
 		pthread_cond_broadcast(&bulk->work);
 }
 
+/*
+ * A file of one's own is better than one that others write at the same time, who would wait for its
+ * inode's lock in the kernel.
+ */
 static void *worker_main(void *arg)
 {
 	struct bulk_worker *w = arg;
@@ -270,8 +293,14 @@ static void *worker_main(void *arg)
 
 	pthread_mutex_lock(&bulk->lock);
 	while (!bulk->stop) {
-		if (bulk->open_head)
-			do_chunk(w);
+		struct bulk_state *state = find_idle(bulk);
+
+		if (!state && bulk->files_open >= FILES_OPEN)
+			state = bulk->open_head;
+		if (!state && !may_open(bulk))
+			state = bulk->open_head;
+		if (state)
+			do_chunk(w, state);
 		else if (may_open(bulk))
 			open_next(bulk);
 		else if (bulk->next == bulk->count && bulk->opening == 0 && bulk->in_flight == 0)

@@ -35,7 +35,7 @@ struct bulk {
 	pthread_cond_t work, done;
 	size_t next;
 	struct bulk_state *open_head, *open_tail; /* files with chunks that nobody has taken */
-	unsigned opening, in_flight, workers;
+	unsigned opening, in_flight, workers, files_open;
 	uint64_t memory;
 	bool stop;
 	int rc;
