@@ -1,9 +1,10 @@
 /*
  * overlay/bulk.c: hands out the work of a whole chain to worker threads.
  *
- * Chunks of open files go first, so that few files are open at a time; when there are none, each
- * idle worker opens a file of its own, so that building the index of a large one does not hold up
- * the others. One lock guards the queue; it is held for a few instructions a chunk.
+ * Each worker goes on with an open file that nobody else is writing, or opens one of its own, so
+ * that neither a file's lock in the kernel nor building the index of a large one holds up others;
+ * workers share a file when enough are open or no more are left. One lock guards the queue; it is
+ * held for a few instructions a chunk.
  */
 #include "overlay/bulk.h"
 
@@ -15,15 +16,13 @@
 #include <sched.h>
 #include <time.h>
 
-#define MEMORY	   (96u << 20)
-#define FILES_OPEN 8u	       /* each has a descriptor for every backup of the chain */
-#define BUFFERS	   (32u << 20) /* of decoded bytes, all workers together */
-#define CHUNK_MAX  128u	       /* blocks */
-#define CHUNK_MIN  8u
-#define JOBS_MAX   512u
-#define BUILD_COST                                                                                 \
-	64u /* bytes a block while an index is built: extents of a layer, its headers   \
-			*/
+#define MEMORY	     (96u << 20)
+#define FILES_OPEN   8u		 /* each has a descriptor for every backup of the chain */
+#define BUFFERS	     (32u << 20) /* of decoded bytes, all workers together */
+#define CHUNK_MAX    128u	 /* blocks */
+#define CHUNK_MIN    8u
+#define JOBS_MAX     512u
+#define BUILD_COST   64u /* bytes a block while an index is built: extents, headers */
 #define TICK_NS	     100000000
 #define WORKER_STACK (512u << 10)
 
