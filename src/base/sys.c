@@ -136,14 +136,20 @@ static int64_t transfer(transfer_fn *call, int fd, struct iovec *iov, unsigned i
 	return total;
 }
 
+static struct sys_event transfer_of(enum sys_call call, int fd, const struct iovec *iov,
+				    unsigned iovcnt, uint64_t off)
+{
+	return (struct sys_event){.call = call,
+				  .fd = fd,
+				  .fd2 = -1,
+				  .iov = iov,
+				  .iovcnt = iovcnt,
+				  .off = off};
+}
+
 int64_t sys_preadv_full(int fd, struct iovec *iov, unsigned iovcnt, uint64_t off)
 {
-	struct sys_event ev = {.call = SYS_CALL_READ,
-			       .fd = fd,
-			       .fd2 = -1,
-			       .iov = iov,
-			       .iovcnt = iovcnt,
-			       .off = off};
+	struct sys_event ev = transfer_of(SYS_CALL_READ, fd, iov, iovcnt, off);
 	int64_t rc;
 
 	rc = hook_before(&ev);
@@ -163,12 +169,7 @@ int64_t sys_pread_full(int fd, void *buf, size_t len, uint64_t off)
 
 int64_t sys_preadv_nowait(int fd, const struct iovec *iov, unsigned iovcnt, uint64_t off)
 {
-	struct sys_event ev = {.call = SYS_CALL_READ,
-			       .fd = fd,
-			       .fd2 = -1,
-			       .iov = iov,
-			       .iovcnt = iovcnt,
-			       .off = off};
+	struct sys_event ev = transfer_of(SYS_CALL_READ, fd, iov, iovcnt, off);
 	int64_t rc;
 
 	rc = hook_before(&ev);
@@ -184,12 +185,7 @@ int64_t sys_preadv_nowait(int fd, const struct iovec *iov, unsigned iovcnt, uint
 
 int64_t sys_pwritev_once(int fd, const struct iovec *iov, unsigned iovcnt, uint64_t off)
 {
-	struct sys_event ev = {.call = SYS_CALL_WRITE,
-			       .fd = fd,
-			       .fd2 = -1,
-			       .iov = iov,
-			       .iovcnt = iovcnt,
-			       .off = off};
+	struct sys_event ev = transfer_of(SYS_CALL_WRITE, fd, iov, iovcnt, off);
 
 	return HOOKED(&ev, pwritev(fd, iov, (int)MIN(iovcnt, (unsigned)IOV_MAX), (off_t)off));
 }
@@ -212,12 +208,7 @@ static uint64_t iov_total(const struct iovec *iov, unsigned iovcnt)
 
 int sys_pwritev_full(int fd, struct iovec *iov, unsigned iovcnt, uint64_t off)
 {
-	struct sys_event ev = {.call = SYS_CALL_WRITE,
-			       .fd = fd,
-			       .fd2 = -1,
-			       .iov = iov,
-			       .iovcnt = iovcnt,
-			       .off = off};
+	struct sys_event ev = transfer_of(SYS_CALL_WRITE, fd, iov, iovcnt, off);
 	int64_t want = (int64_t)iov_total(iov, iovcnt);
 	int64_t rc;
 
