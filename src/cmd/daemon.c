@@ -111,7 +111,6 @@ static int open_diff(struct daemon *d, struct errmsg *e)
 		.backups = backups,
 		.backup_count = d->chain->count,
 	};
-
 	int rc;
 
 	if (backups == NULL)

@@ -174,7 +174,7 @@ int plan_clear_dead(const char *mountpoint, struct errmsg *e, unsigned *ret_clea
 		pid_t pid = clone.pid;
 		int rc;
 
-		/* Killed: it goes when it comes to it. Aborted: the daemon makes its last commit, then the mount goes. */
+		/* Killed: it goes when it comes to it. Aborted: it makes its last commit first. */
 		if (held && (registry_is_ending(&clone) || mountinfo_is_dead(mountpoint)))
 			held = registry_wait_end(&clone, DEAD_WAIT_MS) != 0;
 		registry_clone_free(&clone);

@@ -71,8 +71,8 @@ int registry_wait_end(const struct clone *clone, int timeout_ms)
 }
 
 /*
- * Of a process that was killed. What it holds goes with its last thread, on a busy machine seconds later; until then it
- * neither serves nor says that it does not.
+ * Of a process that was killed. What it holds goes with its last thread, on a busy machine seconds
+ * later; until then it neither serves nor says that it does not.
  */
 bool registry_is_ending(const struct clone *clone)
 {

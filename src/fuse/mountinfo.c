@@ -78,7 +78,7 @@ bool mountinfo_parse_line(char *line, char **ret_mountpoint, struct mountinfo *r
 	*ret_mountpoint = fields[4];
 	(void)snprintf(ret->fstype, sizeof(ret->fstype), "%s", type);
 	(void)snprintf(ret->source, sizeof(ret->source), "%s", source);
-		(void)snprintf(ret->options, sizeof(ret->options), ",%s", super_options);
+	(void)snprintf(ret->options, sizeof(ret->options), ",%s", super_options);
 	ret->options[strcspn(ret->options, "\n")] = 0;
 	ret->user_id = parse_user(super_options);
 	return true;

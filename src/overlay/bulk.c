@@ -294,9 +294,7 @@ static void *worker_main(void *arg)
 	while (!bulk->stop) {
 		struct bulk_state *state = find_idle(bulk);
 
-		if (!state && bulk->files_open >= FILES_OPEN)
-			state = bulk->open_head;
-		if (!state && !may_open(bulk))
+		if (!state && (bulk->files_open >= FILES_OPEN || !may_open(bulk)))
 			state = bulk->open_head;
 		if (state)
 			do_chunk(w, state);
