@@ -89,6 +89,7 @@ defect_is_found() {
 		fate=request:$((300 + RANDOM % 500))
 		if ! one_kill DEFECT=no_sync >"$power/out" 2>&1; then
 			if grep -q LOST "$power/out"; then ok "an fsync that does nothing is found"; else not_ok "an fsync that does nothing is found" "$(tail -n 3 "$power/out")"; fi
+			is_mounted "$mnt" && must "$program" umount "$mnt"
 			return 0
 		fi
 		must "$program" umount "$mnt"
