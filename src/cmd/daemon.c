@@ -257,6 +257,7 @@ static int mount_session(struct daemon *d, struct errmsg *e)
 		.read_only = d->plan->diff == NULL,
 		.allow_other = d->plan->allow_other,
 		.noexec = d->plan->request->noexec,
+		.write_back = d->plan->request->write_back,
 	};
 	int rc = session_new(&options, e, &d->session);
 

@@ -32,6 +32,7 @@ struct mount_request {
 				<home>/clones/<name>/wal) */
 	bool read_only;
 	bool noexec;
+	bool write_back; /* as in session_options */
 	bool no_verify_reads;
 	bool force;	 /* a backup that pg_probackup says is damaged, if it is named */
 	bool external;	 /* show external directories */

@@ -26,6 +26,7 @@ static const char help[] =
 	"  --owner USER              whom all files belong to and the serving process runs as\n"
 	"  --wal-dir DIR             keep pg_wal natively in DIR\n"
 	"  --foreground              serve in this process\n"
+	"  --write-back              the kernel may keep writes until fsync: faster bulk loads, see docs/limits.md\n"
 	"  --io-engine KIND          auto, uring or threads (default: auto)\n"
 	"  --index-memory SIZE       bytes of block index held in memory (default: 256M)\n"
 	"  --verify-reads on|off     check what is read against the backup's sums (default: on)\n"
@@ -46,6 +47,7 @@ enum option_id {
 	OPTION_OWNER,
 	OPTION_WAL_DIR,
 	OPTION_FOREGROUND,
+	OPTION_WRITE_BACK,
 	OPTION_IO_ENGINE,
 	OPTION_INDEX_MEMORY,
 	OPTION_VERIFY_READS,
@@ -73,6 +75,7 @@ static const struct option long_options[] = {
 	{"owner", required_argument, NULL, OPTION_OWNER},
 	{"wal-dir", required_argument, NULL, OPTION_WAL_DIR},
 	{"foreground", no_argument, NULL, OPTION_FOREGROUND},
+	{"write-back", no_argument, NULL, OPTION_WRITE_BACK},
 	{"io-engine", required_argument, NULL, OPTION_IO_ENGINE},
 	{"index-memory", required_argument, NULL, OPTION_INDEX_MEMORY},
 	{"verify-reads", required_argument, NULL, OPTION_VERIFY_READS},
@@ -119,6 +122,7 @@ static bool set_flag(struct mount_request *r, enum option_id id)
 		     : id == OPTION_EXTERNAL   ? &r->external
 		     : id == OPTION_READ_ONLY  ? &r->read_only
 		     : id == OPTION_FOREGROUND ? &r->foreground
+		     : id == OPTION_WRITE_BACK ? &r->write_back
 					       : NULL;
 
 	if (flag != NULL)

@@ -30,6 +30,7 @@ static const char help[] =
 	"  --keep-preload        the backup's preload libraries, schedulers too\n"
 	"  --owner USER          user who owns the files and runs the server\n"
 	"  --wal-dir DIR         directory for pg_wal; in the clone's own folder by default\n"
+	"  --write-back          the kernel may keep writes until fsync: faster bulk loads, see docs/limits.md\n"
 	"  --io-engine E         auto, uring or threads\n"
 	"  --index-memory N      bytes of block index held in memory, 256M\n"
 	"  --verify-reads X      on (default) or off: check pages read from the backup\n"
@@ -64,6 +65,7 @@ enum option_value {
 	OPT_VERIFY,
 	OPT_FORCE,
 	OPT_EXTERNAL,
+	OPT_WRITE_BACK,
 	OPT_RESERVE,
 	OPT_TARGET, /* any of them */
 	OPT_ALL,
@@ -89,6 +91,7 @@ static const struct option long_options[] = {
 	{"verify-reads", required_argument, NULL, OPT_VERIFY},
 	{"force", no_argument, NULL, OPT_FORCE},
 	{"external", no_argument, NULL, OPT_EXTERNAL},
+	{"write-back", no_argument, NULL, OPT_WRITE_BACK},
 	{"reserve", required_argument, NULL, OPT_RESERVE},
 	{"target", required_argument, NULL, OPT_TARGET},
 	{"target-time", required_argument, NULL, OPT_TARGET},
@@ -174,6 +177,9 @@ static int take_mount_option(struct up_options *o, int option, const char *value
 		return UP_GO_ON;
 	case OPT_EXTERNAL:
 		o->mount.external = true;
+		return UP_GO_ON;
+	case OPT_WRITE_BACK:
+		o->mount.write_back = true;
 		return UP_GO_ON;
 	case OPT_VERIFY:
 		if (options_parse_switch(value, &on) < 0)

@@ -113,7 +113,7 @@ static void dir_synced(struct io_op *op)
 			continue;
 		if (op->result < 0) {
 			cf->error = (int)op->result;
-			file_fail(cf->file, cf->error);
+			diff_file_fail(cf->file, cf->error);
 		} else {
 			cf->file->name_durable = true;
 		}
@@ -177,7 +177,7 @@ static void journal_failed(struct diff *diff, int rc)
 	diff_set_read_only(diff);
 	for (size_t i = 0; i < c->file_count; i++)
 		if (c->files[i].len > 0)
-			file_fail(c->files[i].file, rc);
+			diff_file_fail(c->files[i].file, rc);
 }
 
 static void group_failed(struct diff *diff, int rc)

@@ -114,6 +114,8 @@ uint64_t diff_new_id(struct diff *diff); /* never given before, in this mount or
 
 /* 0, or -EROFS once an EIO has failed the diff or one of its files: no new mutations. */
 int diff_writable(const struct diff *diff);
+/* From now on it is not. */
+void diff_set_read_only(struct diff *diff);
 
 /* ---- names and attributes ---- */
 
@@ -157,6 +159,8 @@ enum block_state diff_file_run(const struct diff_file *file, uint32_t block, uin
  */
 struct vfd *diff_file_vfd(struct diff_file *file);
 int diff_file_error(const struct diff_file *file); /* 0, or the -errno every later fsync answers */
+/* Data that was accepted as the file's is lost: -errno is what every later sync answers. */
+void diff_file_fail(struct diff_file *file, int rc);
 /*
  * The file's modification time changed with a write; recorded with the next group that concerns it.
  */

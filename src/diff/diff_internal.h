@@ -267,7 +267,6 @@ bool file_has_data(const struct diff_file *file); /* there is a data file, or ma
 void file_update_list(struct diff_file *file);
 void file_update_room(struct diff_file *file); /* after `changed` or size_changed changed */
 void file_forget_changes(struct diff_file *file);
-void file_fail(struct diff_file *file, int rc);
 int diff_failed(const struct diff *diff); /* 0, or the error of a live file that has failed */
 int file_replay(struct diff *diff, const struct diff_record *record);
 void file_path(uint64_t id, char ret[DIFF_PATH_SIZE]);
@@ -331,7 +330,6 @@ int recover_apply(struct diff *diff, const uint8_t *data, size_t len, struct err
 
 /* ---- diff.c ---- */
 /* An EIO: no new mutations. */
-void diff_set_read_only(struct diff *diff);
 /* A new state from memory, at once; the journal begins anew. Blocks. */
 int diff_write_state(struct diff *diff);
 

@@ -250,7 +250,7 @@ int diff_failed(const struct diff *diff)
 	return diff->failed > 0 ? diff->failed_error : 0;
 }
 
-void file_fail(struct diff_file *file, int rc)
+void diff_file_fail(struct diff_file *file, int rc)
 {
 	struct diff *diff = file->diff;
 

@@ -49,7 +49,7 @@ static void file_synced(struct vfd_op *op)
 	file->syncing = false;
 	file->diff->in_flight--;
 	if (rc < 0)
-		file_fail(file, rc);
+		diff_file_fail(file, rc);
 	file_update_list(file);
 	answer_all(waiters, rc);
 	for (waiters = TAKE_PTR(file->next_sync_waiters); waiters; waiters = next) {
@@ -76,7 +76,7 @@ void file_sync(struct diff_file *file, struct diff_file_wait *wait)
 	int rc = diff_file_error(file);
 
 	if (rc < 0)
-		file_fail(file, rc);
+		diff_file_fail(file, rc);
 	if (rc < 0 || (!file->dirty && !file->syncing)) {
 		wait->done(wait, rc);
 		return;
@@ -200,7 +200,7 @@ void diff_sync(struct diff *diff, struct diff_sync *op)
 	int rc = op->file ? diff_file_error(op->file) : 0;
 
 	if (rc < 0)
-		file_fail(op->file, rc);
+		diff_file_fail(op->file, rc);
 	else if (op->all || diff->journal.lost_names)
 		rc = diff->journal.error;
 	op->diff = diff;

@@ -125,7 +125,7 @@ static void host_written(struct diff_write *op, int64_t result)
 
 	file->claims -= op->claims;
 	if (rc == -EIO)
-		file_fail(file, rc);
+		diff_file_fail(file, rc);
 	if (rc == 0 && result != (int64_t)op->len)
 		rc = -EIO;
 	if (rc == 0)
@@ -270,7 +270,7 @@ static void allocated(struct vfd_op *io)
 	op->diff->in_flight--;
 	file->claims--;
 	if (rc == -EIO)
-		file_fail(file, rc);
+		diff_file_fail(file, rc);
 	if (rc < 0 || file->held > 0) {
 		journal_release(op->diff, DIFF_CLAIM_ROOM);
 	} else {

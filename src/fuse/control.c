@@ -176,7 +176,7 @@ static void run_command(struct connection *c)
 	} else if (strcmp(c->line, "stop") == 0) {
 		log_notice("stopping: asked to through the control socket");
 		c->waits = true;
-		s->end = SESSION_STOPPED;
+		loop_stop(s);
 	} else if (control_test_command != NULL) {
 		answer(c, control_test_command(s, c->line));
 	} else {

@@ -129,6 +129,7 @@ struct session {
 	struct session_pipe pipe;
 	bool mounted;
 	bool initialised; /* INIT was answered */
+	bool write_back;  /* agreed with the kernel */
 	bool told;	  /* parts.serving was called */
 	enum session_end end;
 
@@ -146,6 +147,8 @@ struct session {
 	int epoll_fd;
 	bool fuse_polled; /* epoll looks at /dev/fuse */
 	bool fuse_ready;  /* there may be requests to read */
+	bool flushing;	  /* the helper makes the kernel send what it keeps; then comes the end */
+	bool flushed;	  /* it has sent it: what still lies in /dev/fuse is the last */
 	struct loop_source fuse_source, engine_source, timer_source, signal_source, helper_source;
 	struct control *control;
 	struct overlay_sync timer_sync;
@@ -194,6 +197,8 @@ void node_free_all(struct session *session);
 void ops_name_fill(struct fuse_lowlevel_ops *ops);
 void ops_attr_fill(struct fuse_lowlevel_ops *ops);
 void ops_data_fill(struct fuse_lowlevel_ops *ops);
+/* How the kernel shall treat a file that it opens. */
+void open_flags(const struct session *session, const struct file *file, struct fuse_file_info *fi);
 void ops_dir_fill(struct fuse_lowlevel_ops *ops);
 void ops_sync_fill(struct fuse_lowlevel_ops *ops);
 /* The entry parameters of a file: 0, or -ENOMEM; counts one lookup. */
@@ -202,6 +207,8 @@ int entry_fill(struct session *session, struct file *file, struct fuse_entry_par
 /* ---- loop.c ---- */
 
 int loop_open(struct session *session);
+/* As SIGTERM: what the kernel keeps of writes is fetched first. Asked a second time: at once. */
+void loop_stop(struct session *session);
 void loop_close(struct session *session);
 int loop_add(struct session *session, struct loop_source *source);
 void loop_remove(struct session *session, struct loop_source *source);

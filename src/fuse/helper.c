@@ -23,6 +23,7 @@ enum helper_op {
 	HELPER_READAHEAD,
 	HELPER_UNMOUNT,
 	HELPER_UNMOUNT_LAZY,
+	HELPER_FLUSH,
 	HELPER_GIVE, /* with a descriptor */
 	HELPER_DONE
 };
@@ -67,6 +68,17 @@ static int unmount(struct helper_state *h, bool lazy)
 	if (rc == 0)
 		h->mounted = false;
 	return rc;
+}
+
+/* The daemon serves what this asks of it. */
+static int flush(struct helper_state *h)
+{
+	_cleanup_close_ int fd = -1;
+
+	if (!is_ours(h))
+		return 0;
+	fd = sys_openat(AT_FDCWD, h->options->mountpoint, O_RDONLY | O_DIRECTORY, 0);
+	return fd < 0 ? fd : sys_syncfs(fd);
 }
 
 /* Room for one descriptor beside a message. */
@@ -118,6 +130,10 @@ static void handle(struct helper_state *h, int fd, const struct helper_message *
 	case HELPER_UNMOUNT:
 	case HELPER_UNMOUNT_LAZY:
 		rc = unmount(h, m->op == HELPER_UNMOUNT_LAZY);
+		(void)send(fd, &rc, sizeof(rc), MSG_NOSIGNAL);
+		break;
+	case HELPER_FLUSH:
+		rc = flush(h);
 		(void)send(fd, &rc, sizeof(rc), MSG_NOSIGNAL);
 		break;
 	case HELPER_GIVE:
@@ -263,6 +279,11 @@ int helper_readahead(struct helper *helper, unsigned kib)
 int helper_unmount(struct helper *helper, bool lazy)
 {
 	return tell(helper, lazy ? HELPER_UNMOUNT_LAZY : HELPER_UNMOUNT, 0);
+}
+
+int helper_flush(struct helper *helper)
+{
+	return tell(helper, HELPER_FLUSH, 0);
 }
 
 int helper_done(struct helper *helper)

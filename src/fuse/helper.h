@@ -45,7 +45,9 @@ int helper_mounted(struct helper *helper);
 int helper_readahead(struct helper *helper, unsigned kib);
 /* Asks for an unmount, lazy or not; answered once. */
 int helper_unmount(struct helper *helper, bool lazy);
-/* 0 or -errno of the unmount; -EAGAIN: no answer yet; -EPIPE: the helper is gone. */
+/* Asks for a syncfs of the mount, in which the kernel writes out what it keeps; answered once. */
+int helper_flush(struct helper *helper);
+/* 0 or -errno of what was asked, in the order of asking; -EAGAIN: no answer yet; -EPIPE: the helper is gone. */
 int helper_answer(struct helper *helper, int *ret);
 /* All is committed: whatever is left of the clone may go. */
 int helper_done(struct helper *helper);

@@ -23,6 +23,7 @@
 #define RECEIVE_MAX	64
 #define EVENTS_MAX	16
 #define UNMOUNT_WAIT_MS 20000
+#define DRAIN_MS	1
 
 static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
 
@@ -150,6 +151,8 @@ static void timer_ready(struct loop_source *source, unsigned events)
 
 	(void)!read(source->fd, &ticks, sizeof(ticks));
 	request_log_stuck(s);
+	if (s->flushed) /* others write without end */
+		s->end = SESSION_STOPPED;
 	if (diff == NULL || s->timer_sync_runs || !diff_has_pending(diff))
 		return;
 	s->timer_sync_runs = true;
@@ -158,6 +161,25 @@ static void timer_ready(struct loop_source *source, unsigned events)
 }
 
 /* ---- signals, helper, engine ---- */
+
+void loop_stop(struct session *s)
+{
+	struct helper *helper = s->parts.helper;
+
+	if (s->end != SESSION_RUNS)
+		return;
+	if (s->write_back && !s->flushing && helper != NULL && helper_flush(helper) == 0)
+		s->flushing = true;
+	else
+		s->end = SESSION_STOPPED;
+}
+
+static void flushed(struct session *s, int rc)
+{
+	if (rc != 0)
+		log_error("the kernel did not write out what it keeps: %s", strerror(-rc));
+	s->flushed = true;
+}
 
 static void signal_ready(struct loop_source *source, unsigned events)
 {
@@ -171,7 +193,7 @@ static void signal_ready(struct loop_source *source, unsigned events)
 		return;
 	}
 	log_notice("stopping: signal %u from process %u", info.ssi_signo, info.ssi_pid);
-	s->end = SESSION_STOPPED;
+	loop_stop(s);
 }
 
 static void helper_ready(struct loop_source *source, unsigned events)
@@ -184,7 +206,10 @@ static void helper_ready(struct loop_source *source, unsigned events)
 		return;
 	if (rc != 0)
 		loop_remove(s, source);
-	control_unmounted(s, rc != 0 ? rc : result);
+	if (s->flushing)
+		flushed(s, rc != 0 ? rc : result);
+	else
+		control_unmounted(s, rc != 0 ? rc : result);
 }
 
 static void engine_ready(struct loop_source *source, unsigned events)
@@ -259,18 +284,27 @@ static void sleep_for_events(struct session *s, int timeout_ms)
 	control_sweep(s);
 }
 
+/* After a flush: nothing was there to be read after the last answer. */
+static void end_if_drained(struct session *s, uint64_t in_flight_before, bool more)
+{
+	if (s->flushed && in_flight_before == 0 && s->in_flight == 0 && !more)
+		s->end = SESSION_STOPPED;
+}
+
 static void serve_requests(struct session *s)
 {
 	struct io_engine *io = s->parts.io;
 
 	while (s->end == SESSION_RUNS) {
-		bool more = s->fuse_ready && receive(s);
+		uint64_t before = s->in_flight;
+		bool more = (s->fuse_ready || s->flushed) && receive(s);
 
+		end_if_drained(s, before, more);
 		s->fuse_ready = more;
 		if (!io_idle(io))
 			(void)io_reap(io);
 		if (s->end == SESSION_RUNS)
-			sleep_for_events(s, more ? 0 : -1);
+			sleep_for_events(s, more ? 0 : s->flushed ? DRAIN_MS : -1);
 	}
 }
 

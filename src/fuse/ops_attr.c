@@ -100,6 +100,28 @@ static void setattr_resize(struct request *req)
 	overlay_resize(req->session->ov, &req->op.resize);
 }
 
+/*
+ * The kernel sends so, of a file that is open for writing, what it has counted itself (write-back).
+ * It is no promise of fsync: as a change of attributes it would make each fsync a commit.
+ */
+static bool are_writes_times(const struct session *s, int to_set, const struct fuse_file_info *fi)
+{
+	return s->write_back && fi != NULL && (to_set & FUSE_SET_ATTR_MTIME) != 0 &&
+	       (to_set & ~(FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME)) == 0;
+}
+
+static int run_times(struct request *req)
+{
+	struct stat st;
+
+	if ((req->set & OVERLAY_SET_CTIME) == 0)
+		req->attr.ctime = req->attr.mtime;
+	overlay_take_times(req->session->ov, req->file, &req->attr);
+	overlay_getattr(req->session->ov, req->file, &st);
+	reply_attr(req, &st);
+	return 0;
+}
+
 static int run_setattr(struct request *req)
 {
 	struct stat st;
@@ -117,7 +139,9 @@ static int run_setattr(struct request *req)
 /* Behind the earlier writes: their times must not overwrite the ones set here. */
 static void setattr_granted(struct overlay_wait *op)
 {
-	request_run(CONTAINER_OF(op, struct request, op.wait), run_setattr);
+	struct request *req = CONTAINER_OF(op, struct request, op.wait);
+
+	request_run(req, req->run);
 }
 
 static void op_setattr(fuse_req_t fuse, fuse_ino_t ino, struct stat *st, int to_set,
@@ -133,6 +157,7 @@ static void op_setattr(fuse_req_t fuse, fuse_ino_t ino, struct stat *st, int to_
 		setattr_resize(req);
 		return;
 	}
+	req->run = are_writes_times(req->session, to_set, fi) ? run_times : run_setattr;
 	req->op.wait = (struct overlay_wait){.file = req->file, .done = setattr_granted};
 	overlay_wait(req->session->ov, &req->op.wait);
 }

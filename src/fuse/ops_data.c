@@ -16,6 +16,14 @@ static struct file *handle_file(const struct fuse_file_info *fi)
 	return (struct file *)(uintptr_t)fi->fh;
 }
 
+void open_flags(const struct session *s, const struct file *file, struct fuse_file_info *fi)
+{
+	fi->keep_cache = 1;
+	/* WAL is written in order to be synced: on its way through the kernel's cache each commit
+	 * would be a WRITE, a SETATTR and an FSYNC, one after the other. */
+	fi->direct_io = s->write_back && overlay_is_wal(file);
+}
+
 static void open_ready(struct overlay_wait *op)
 {
 	struct request *req = CONTAINER_OF(op, struct request, op.wait);
@@ -23,7 +31,7 @@ static void open_ready(struct overlay_wait *op)
 
 	overlay_ref(req->file); /* the handle's */
 	req->fi.fh = (uint64_t)(uintptr_t)req->file;
-	req->fi.keep_cache = 1;
+	open_flags(req->session, req->file, &req->fi);
 	rc = fuse_reply_open(req->fuse, &req->fi);
 	if (rc != 0)
 		overlay_unref(req->session->ov, req->file);
@@ -110,6 +118,7 @@ static void op_write(fuse_req_t fuse, fuse_ino_t ino, const char *data, size_t s
 		.off = (uint64_t)off,
 		.len = (uint32_t)size,
 		.data = data,
+		.cached = fi->writepage,
 		.done = write_done,
 	};
 	overlay_write(req->session->ov, &req->op.write);

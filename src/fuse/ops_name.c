@@ -115,7 +115,6 @@ static void op_create(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode
 	if (req == NULL)
 		return;
 	req->fi = *fi;
-	req->fi.keep_cache = 1;
 	create(req, name, S_IFREG | (mode & 07777), NULL);
 }
 

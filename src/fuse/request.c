@@ -277,6 +277,7 @@ static void entry_ready(struct overlay_wait *op)
 	}
 	if (req->type == REQUEST_CREATE) {
 		req->fi.fh = (uint64_t)(uintptr_t)req->result;
+		open_flags(s, req->result, &req->fi);
 		overlay_ref(req->result);
 		rc = fuse_reply_create(req->fuse, &entry, &req->fi);
 		if (rc != 0)

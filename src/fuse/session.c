@@ -41,8 +41,9 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	want(conn, FUSE_CAP_CACHE_SYMLINKS, true);
 	want(conn, FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS, true);
 	want(conn, FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO, true);
-	/* Write-through: a write is answered when the diff has it. */
-	want(conn, FUSE_CAP_WRITEBACK_CACHE, false);
+	/* Write-through, unless asked otherwise: a write is answered when the diff has it. */
+	want(conn, FUSE_CAP_WRITEBACK_CACHE, s->options.write_back);
+	s->write_back = (conn->want & FUSE_CAP_WRITEBACK_CACHE) != 0;
 	/* O_TRUNC comes as SETATTR, one path for all truncations. */
 	want(conn, FUSE_CAP_ATOMIC_O_TRUNC, false);
 	/* Locks stay inside the kernel; set-user-id bits are taken away by the kernel. */

@@ -34,6 +34,7 @@ struct session_options {
 	bool read_only;
 	bool allow_other;
 	bool noexec;
+	bool write_back; /* the kernel may keep writes until fsync, close, or when it likes */
 };
 
 /* Prepares a session; the overlay comes with session_start. */
@@ -61,7 +62,8 @@ int session_start(struct session *session, const struct session_parts *parts, st
 
 /*
  * Serves until the mount is gone, SIGTERM or SIGINT comes, or the control socket asks. Then waits
- * for what is in flight and commits everything. SIGHUP reopens the log. SIGTERM, SIGINT and SIGHUP
+ * for what is in flight and commits everything; with write_back, what the kernel keeps is fetched
+ * before. SIGHUP reopens the log. SIGTERM, SIGINT and SIGHUP
  * must be blocked (session_block_signals) before threads exist. 0, or the -errno of the last
  * commit.
  */

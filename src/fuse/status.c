@@ -164,6 +164,7 @@ char *status_json(struct session *s)
 	add_diff(status, overlay_diff(s->ov));
 	add_vfds(status, s->parts.vfds);
 	add(status, "allocated_bytes", allocated);
+	(void)cJSON_AddBoolToObject(status, "write_back", s->write_back);
 	text = cJSON_PrintUnformatted(status);
 	cJSON_Delete(status);
 	if (text == NULL)

@@ -41,11 +41,9 @@ void overlay_getattr(struct overlay *ov, struct file *f, struct stat *ret)
 	};
 }
 
-void file_touch(struct overlay *ov, struct file *f, bool mtime)
+/* New times are recorded with the next commit. */
+static void times_changed(struct overlay *ov, struct file *f)
 {
-	f->attr.ctime = overlay_now();
-	if (mtime)
-		f->attr.mtime = f->attr.ctime;
 	f->attr_changed = true;
 	if (f->names == 0 && f != ov->root)
 		return;
@@ -56,6 +54,23 @@ void file_touch(struct overlay *ov, struct file *f, bool mtime)
 		f->next_unlogged = ov->unlogged;
 		ov->unlogged = f;
 	}
+}
+
+void file_touch(struct overlay *ov, struct file *f, bool mtime)
+{
+	f->attr.ctime = overlay_now();
+	if (mtime)
+		f->attr.mtime = f->attr.ctime;
+	times_changed(ov, f);
+}
+
+void overlay_take_times(struct overlay *ov, struct file *f, const struct diff_attr *attr)
+{
+	if (!ov->diff)
+		return;
+	f->attr.mtime = attr->mtime;
+	f->attr.ctime = attr->ctime;
+	times_changed(ov, f);
 }
 
 /*

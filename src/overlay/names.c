@@ -147,6 +147,11 @@ int overlay_create(struct overlay *ov, struct file *dir, const char *name,
 	return 0;
 }
 
+bool overlay_is_wal(const struct file *file)
+{
+	return file->is_wal;
+}
+
 int overlay_link(struct overlay *ov, struct file *file, struct file *dir, const char *name)
 {
 	struct diff_record record = link_record(dir, name, file->id);

@@ -77,6 +77,8 @@ int overlay_link(struct overlay *ov, struct file *file, struct file *dir, const 
 int overlay_rename(struct overlay *ov, struct file *dir, const char *name, struct file *dir2,
 		   const char *name2, unsigned flags);
 const char *overlay_readlink(struct file *file); /* NULL unless a link */
+/* It has, or had, the name of a segment in the cluster's pg_wal. */
+bool overlay_is_wal(const struct file *file);
 
 /* After -EAGAIN from a function above: ready is called once when to try again. */
 void overlay_wait_room(struct overlay *ov, struct diff_room_wait *wait);
@@ -112,6 +114,10 @@ void overlay_getattr(struct overlay *ov, struct file *file, struct stat *ret);
 int overlay_setattr(struct overlay *ov, struct file *file, const struct diff_attr *attr,
 		    unsigned which);
 
+/* mtime and ctime that writes have left, where the kernel keeps them (write-back): recorded when a
+ * commit concerns the file, at the next timer at the latest. */
+void overlay_take_times(struct overlay *ov, struct file *file, const struct diff_attr *attr);
+
 int overlay_statfs(struct overlay *ov,
 		   struct statvfs *ret); /* of the diff's file system; may take a system call */
 
@@ -141,13 +147,18 @@ struct overlay_read {
 };
 void overlay_read(struct overlay *ov, struct overlay_read *op);
 
-/* Writes len bytes (at most 1 MiB); data must stay until done. */
+/*
+ * Writes len bytes (at most 1 MiB); data must stay until done. cached: whoever wrote them was told
+ * long ago that it has worked (write-back), so an error fails the file: every later sync of it
+ * answers with it until the next mount.
+ */
 struct overlay_write {
 	struct file *file;
 	uint64_t off;
 	uint32_t len;
 	const void *data;
 	bool append; /* at the end of the file as it is when the write's turn comes; off is set */
+	bool cached;
 	void (*done)(struct overlay_write *op);
 	int result; /* 0 or -errno */
 	void *state;

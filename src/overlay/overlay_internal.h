@@ -57,6 +57,7 @@ struct file {
 	uint32_t refs;
 	bool attr_changed;	  /* differs from the chain: goes into the next state */
 	bool attr_unlogged;	  /* on ov->unlogged: times that the next commit shall record */
+	bool is_wal;		  /* has, or had, the name of a WAL segment */
 	struct base *base;	  /* NULL: new, empty, or no regular file */
 	struct diff_file *record; /* NULL: the diff knows nothing of its content */
 	struct barrier barrier;
@@ -81,6 +82,7 @@ struct overlay {
 	struct dirent *names; /* table by directory and name */
 	struct file *root;
 	uint64_t control_id; /* of global/pg_control */
+	uint64_t wal_ids[2]; /* of pg_wal, and pg_xlog as it was called before PostgreSQL 10 */
 	struct file *wal_link;
 	struct file *unlogged;
 	struct dirent

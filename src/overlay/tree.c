@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define WAL_NAME_LEN 24u
 #define KEY_LEN(name_len) (sizeof(uint64_t) + (name_len))
 
 uint64_t tree_base_id(const char *path)
@@ -77,6 +78,12 @@ struct dirent *tree_prepare(struct file *dir, const char *name, size_t len, stru
 	return d;
 }
 
+static bool is_wal_segment(const struct overlay *ov, const struct dirent *d)
+{
+	return (d->dir_id == ov->wal_ids[0] || d->dir_id == ov->wal_ids[1]) &&
+	       d->name_len == WAL_NAME_LEN && strspn(d->name, "0123456789ABCDEF") == WAL_NAME_LEN;
+}
+
 int tree_insert(struct overlay *ov, struct dirent *d)
 {
 	struct file *f = d->file;
@@ -89,6 +96,8 @@ int tree_insert(struct overlay *ov, struct dirent *d)
 		f->parent = d->dir;
 		d->dir->subdirs++;
 	}
+	if (is_wal_segment(ov, d))
+		f->is_wal = true;
 	if (f->names++ == 0)
 		ov->nameless--;
 	return 0;

@@ -10,11 +10,13 @@
  * recovery_init_sync_method = syncfs it asks the kernel, which does not pass that on to a FUSE
  * server. The control file is what would vouch for pages that were never synced.
  */
+#include "base/log.h"
 #include "base/util.h"
 #include "overlay/overlay_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 struct write_state {
@@ -23,6 +25,18 @@ struct write_state {
 	struct patch patch;
 	struct diff_sync sync;
 };
+
+/* Nobody is left to be told but by fsync. */
+static void lost(struct overlay *ov, struct file *f, int rc)
+{
+	log_error("a write of file %llu that the kernel had accepted is lost: %s; syncs of the file "
+		  "fail until the clone is mounted again",
+		  (unsigned long long)f->id, strerror(-rc));
+	if (file_get_record(ov, f) == 0)
+		diff_file_fail(f->record, rc);
+	else
+		diff_set_read_only(ov->diff);
+}
 
 static void finish(struct write_state *st, int rc)
 {
@@ -33,6 +47,8 @@ static void finish(struct write_state *st, int rc)
 	op->result = rc;
 	if (rc == 0)
 		file_touch(ov, f, true);
+	else if (op->cached)
+		lost(ov, f, rc);
 	free(st);
 	barrier_leave(&f->barrier, &op->ticket);
 	op->done(op);
@@ -138,6 +154,8 @@ void overlay_write(struct overlay *ov, struct overlay_write *op)
 	else if (!(st = calloc(1, sizeof(*st))))
 		rc = -ENOMEM;
 	if (rc < 0) {
+		if (op->cached && ov->diff)
+			lost(ov, op->file, rc);
 		op->result = rc;
 		op->done(op);
 		return;

@@ -117,6 +117,25 @@ static int64_t do_mmap(int fd, struct content_op *op)
 	return rc < 0 || writes ? rc : (int64_t)op->len;
 }
 
+/* By a descriptor of its own: the handle's may append, or be O_DIRECT. */
+static int64_t instead_of_mmap(int fd, struct content_op *op)
+{
+	char path[64];
+	int64_t rc;
+	int own;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	own = open(path, O_RDWR | O_CLOEXEC);
+	if (own < 0)
+		return -errno;
+	if (op->code == CONTENT_MMAP_READ)
+		rc = pread(own, op->buf, op->len, (off_t)op->off);
+	else
+		rc = pwrite(own, op->buf, op->len, (off_t)op->off) == (ssize_t)op->len ? 0 : -EIO;
+	(void)close(own);
+	return rc;
+}
+
 static void mount_submit(struct backend *backend, struct content_op *op)
 {
 	struct backend_mount *b = mount_of(backend);
@@ -146,6 +165,8 @@ static void mount_submit(struct backend *backend, struct content_op *op)
 	case CONTENT_MMAP_READ:
 	case CONTENT_MMAP_WRITE:
 		op->result = do_mmap(fd, op);
+		if (op->result == -ENODEV && b->unmappable)
+			op->result = instead_of_mmap(fd, op);
 		break;
 	}
 	op->done = true;

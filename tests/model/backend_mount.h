@@ -13,6 +13,7 @@ struct backend_mount {
 	const char *root;
 	const char *remount; /* command that unmounts and mounts again, or NULL */
 	bool drop_caches;
+	bool unmappable; /* files exist that cannot be mapped: transferred instead */
 	struct {
 		int fd; /* -1: closed */
 		bool direct;

@@ -23,7 +23,7 @@
 struct options {
 	uint64_t seed, ops;
 	const char *remount, *root;
-	bool drop_caches, foreign;
+	bool drop_caches, foreign, write_back;
 };
 
 static int load(void *ctx, const char *path, uint8_t **ret_data, uint64_t *ret_len)
@@ -127,7 +127,7 @@ static int parse(struct options *o, int argc, char **argv)
 	int c;
 
 	*o = (struct options){.seed = 1, .ops = 100000};
-	while ((c = getopt(argc, argv, "s:o:x:di")) != -1) {
+	while ((c = getopt(argc, argv, "s:o:x:diw")) != -1) {
 		switch (c) {
 		case 's':
 			o->seed = strtoull(optarg, NULL, 0);
@@ -143,6 +143,9 @@ static int parse(struct options *o, int argc, char **argv)
 			break;
 		case 'i':
 			o->foreign = true;
+			break;
+		case 'w':
+			o->write_back = true;
 			break;
 		default:
 			return -1;
@@ -163,7 +166,7 @@ int main(int argc, char **argv)
 
 	if (parse(&o, argc, argv) < 0) {
 		(void)fprintf(stderr, "usage: mount_model [-s seed] [-o operations] [-x command] "
-				      "[-d] [-i] DIRECTORY\n");
+				      "[-d] [-i] [-w] DIRECTORY\n");
 		return 2;
 	}
 	(void)umask(0);
@@ -177,8 +180,11 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "mount_model: %s: %s\n", o.root, strerror(-rc));
 		return 1;
 	}
+	backend.unmappable = o.write_back; /* WAL segments */
 	run_init(&run, o.seed, fs, &backend.backend);
 	run.foreign = o.foreign;
+	/* What the kernel counts and what the server does may be a moment apart. */
+	run.slack = o.write_back ? 100000000 : 0;
 	run.reopen_every = o.remount || o.drop_caches ? 2000 : 0;
 	good = run_go(&run, o.ops);
 	printf("mount_model: seed %" PRIu64 ", %" PRIu64 " operations, %" PRIu64 " checks, %" PRIu64

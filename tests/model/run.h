@@ -72,6 +72,7 @@ struct run {
 	uint64_t max_blocks;   /* files rarely grow over this */
 	bool foreign; /* another file system: numbers come back, atimes move, O_DIRECT wants
 			 alignment */
+	int64_t slack;	 /* nanoseconds that an mtime may be off */
 	bool failed;
 	struct {
 		uint64_t ino, serial;

@@ -68,7 +68,7 @@ void run_check_stat(struct run *r, struct mnode *n, const struct stat *st, const
 		run_fail(r, n, "'%s': nlink %lu, model %u", path, (unsigned long)st->st_nlink,
 			 n->nlink);
 	if (n->times_known &&
-	    (to_ns(&st->st_mtim) != n->mtime || (to_ns(&st->st_atim) != n->atime && !r->foreign)))
+	    (llabs(to_ns(&st->st_mtim) - n->mtime) > r->slack || (to_ns(&st->st_atim) != n->atime && !r->foreign)))
 		run_fail(r, n,
 			 "'%s': mtime %" PRId64 " atime %" PRId64 ", model %" PRId64
 			 " and %" PRId64,

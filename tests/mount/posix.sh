@@ -3,6 +3,7 @@
 # four processes on the same files and names at once; what they leave is there after a new mount.
 #
 #   posix.sh [SEED]
+#   POSIX_OPTIONS   --write-back: the mount is one
 set -u
 # shellcheck source-path=SCRIPTDIR source=../tools/lib.sh
 . "$(dirname "$0")/../tools/lib.sh"
@@ -19,7 +20,7 @@ must pgo mount "$work/store" "$mnt" --diff "$work/diff" >/dev/null
 # answers DIR OUT: all as wanted
 # shellcheck disable=SC2317 # by check
 answers() {
-	mkdir "$1" && timeout -k 5 120 "$tools/posix_check" "$1" >"$2"
+	mkdir "$1" && timeout -k 5 120 "$tools/posix_check" "$1" ${POSIX_OPTIONS:+"$POSIX_OPTIONS"} >"$2"
 }
 check "posix: answers on the mount" answers "$mnt/check" "$work/mount"
 reference=

@@ -79,12 +79,19 @@ pristine() { # what a fresh clone has: files of the backup for the ledger; most 
 	find "$mnt/base" -type f -size +60k -size -320k ! -name '*_*' | sort | head -n $((2 * threads))
 }
 
+# some_options: most mounts are as they come, some not; to the array $options
+some_options() {
+	options=()
+	[ $((RANDOM % 3)) != 0 ] || options+=(--io-engine threads)
+	[ -n "${never_write_back:-}" ] || [ $((RANDOM % 4)) != 0 ] || options+=(--write-back)
+}
+
 # shellcheck disable=SC2120,SC2034
 # mount_clone [VARIABLE=VALUE]... : of $store with the diff on the disk; sets pid, and said: what it says of recovery
 mount_clone() {
-	local engine=auto
-	[ $((RANDOM % 3)) != 0 ] || engine=threads
-	env "$@" "$program" mount "$store" "$mnt" --diff "$disk/diff" --reserve 8M --io-engine $engine \
+	local options
+	some_options
+	env "$@" "$program" mount "$store" "$mnt" --diff "$disk/diff" --reserve 8M "${options[@]}" \
 		>"$power/facts" 2>&1 || { cat "$power/facts"; return 1; }
 	local facts
 	facts=$(<"$power/facts")

@@ -17,22 +17,22 @@ load_seconds=100
 # shellcheck disable=SC2120 # the test does
 # bring_up [VARIABLE=VALUE]... : the clone with its server; sets host, pid, postmaster, mnt
 bring_up() {
-	local options='' s
+	local options s given=''
 	if [ "$wal" = native ]; then
-		for s in $settings; do options="$options --set $s"; done
-		# shellcheck disable=SC2086 # one word each
-		env "$@" timeout -k 5 150 "$program" up "$store" --diff "$disk/diff" --reserve 8M --port $port $options --format json \
+		some_options
+		for s in $settings; do options+=(--set "$s"); done
+		env "$@" timeout -k 5 150 "$program" up "$store" --diff "$disk/diff" --reserve 8M --port $port "${options[@]}" --format json \
 			>"$power/facts" 2>"$power/said" || { tail -n 15 "$power/said"; return 1; }
 		host=$(fact host) mnt=$(fact mountpoint) pid=$(fact pid) postmaster=$(fact postmaster)
 		TEST_SOCKETS="$TEST_SOCKETS $host"
 		return 0
 	fi
-	for s in $settings; do options="$options -c $s"; done
+	for s in $settings; do given="$given -c $s"; done
 	mnt=$power/mnt host=$sock
 	mount_clone "$@" || return 1
 	# A postmaster.pid whose number is now another process's is the one thing that `mount` leaves to whoever starts the server.
 	PG_SAFE="-c fsync=on -c full_page_writes=on -c archive_mode=off -c listen_addresses='' -c logging_collector=off" \
-		pg_start "$mnt" "$sock" $port "$options" || return 1
+		pg_start "$mnt" "$sock" $port "$given" || return 1
 	postmaster=$(head -n 1 "$mnt/postmaster.pid")
 }
 

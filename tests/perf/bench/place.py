@@ -128,6 +128,7 @@ class Site:
     def __init__(self, args):
         self.work, self.build, self.program, self.full = args.work, args.build, args.pgoverlay, args.scale == "full"
         self.pairs = args.pairs
+        self.options = ["--write-back"] if args.write_back else []
         self.mounts, self.servers, self.made = [], [], set()
         self.settings = dict(SETTINGS, shared_buffers="256MB" if self.full else "64MB")
         self.env = dict(os.environ, PGOVERLAY_HOME=os.path.join(self.work, "home"))
@@ -207,7 +208,7 @@ class Site:
             self.umount(server.mountpoint)
 
     def up(self, store, name, diff=None):
-        argv = ["up", store, "--format", "json", "--port", str(free_port())]
+        argv = ["up", store, "--format", "json", "--port", str(free_port()), *self.options]
         if diff:
             argv += ["--diff", diff]
         for k, v in self.settings.items():
@@ -231,7 +232,7 @@ class Site:
 
     def through_fuse(self, name="fuse"):
         """All through FUSE, pg_wal too."""
-        point, facts = self.mount(self.chain(), f"m-{name}", "--diff", self.own_dir(f"diff-{name}"))
+        point, facts = self.mount(self.chain(), f"m-{name}", "--diff", self.own_dir(f"diff-{name}"), *self.options)
         return self.start(point, name, facts["pid"], point)
 
     # ---- the chain that PostgreSQL runs on ----

@@ -1,0 +1,151 @@
+#!/bin/bash
+# --write-back: the kernel keeps writes until they are synced. What it keeps arrives where it must, costs what it should, and
+# what is lost on a full disk is not forgotten.
+set -u
+# shellcheck source-path=SCRIPTDIR source=../tools/lib.sh
+. "$(dirname "$0")/../tools/lib.sh"
+
+need write_back zstd python3 mkfs.ext4 || finish
+work=$TEST_WORK/write_back
+mnt=$TEST_WORK/write_back-mnt
+must unpack "$TEST_TOP/tests/fixtures/shop/store.tar.zst" "$work"
+own_dir "$mnt"
+
+mounted() { pgo mount "$work/store" "$mnt" --diff "${diff:-$work/diff}" --reserve 8M "$@" >/dev/null; }
+counts() { pgo status "$mnt" --format json | python3 -c 'import json,sys; s=json.load(sys.stdin); print(*(s["requests"].get(k, {"count": 0})["count"] for k in ("write", "getattr", "setattr", "fsync")), s["groups"])'; }
+
+# shellcheck disable=SC2317 # through check
+# counted WANTED SCRIPT: what the script costs of WRITE, GETATTR, SETATTR, FSYNC, and groups of the journal
+counted() {
+	local before after made=() i
+	read -ra before < <(counts)
+	python3 -c "import os; mnt = '$mnt'; page = b'p' * 8192
+$2" || return 1
+	read -ra after < <(counts)
+	for i in 0 1 2 3 4; do made+=($((after[i] - before[i]))); done
+	[[ "${made[*]}" =~ ^($1)$ ]] || { echo "made ${made[*]}, wanted $1"; return 1; }
+}
+
+must mounted
+equal "off by default" "$(pgo status "$mnt" --format json | json write_back)" False
+must pgo umount "$mnt"
+must mounted --write-back
+equal "on when asked for" "$(pgo status "$mnt" --format json | json write_back)" True
+check "200 pages are appended with few requests" timeout -k 5 60 python3 -c '
+import json, os, subprocess, sys
+def requests(): return json.loads(subprocess.run([sys.argv[2], "status", sys.argv[1], "--format", "json"], check=True, capture_output=True).stdout)["requests"]
+f = os.open(sys.argv[1] + "/base/1/grown", os.O_RDWR | os.O_CREAT)
+before = requests()
+for i in range(200):
+    assert os.lseek(f, 0, os.SEEK_END) == i * 8192
+    os.pwrite(f, b"p" * 8192, i * 8192)
+after = requests()
+made = {k: after[k]["count"] - before.get(k, {"count": 0})["count"] for k in after}
+made["write"] -= min(made["write"], 4) # starting a program closes the file for it, which writes
+made["setattr"] -= min(made["setattr"], 1)
+assert not any(made.values()), made' "$mnt" "$PGOVERLAY"
+grown='f = os.open(mnt + "/base/1/grown", os.O_RDWR)
+for i in range(200):
+    end = os.lseek(f, 0, os.SEEK_END)
+    os.pwrite(f, page, end)
+'
+check "an fsync writes them in few requests" counted "[1-9] [01] [01] 1 1" "$grown
+os.fsync(f)"
+check "written over and synced: one WRITE, one FSYNC, no commit" counted "1 [01] 1 1 0" '
+f = os.open(mnt + "/base/1/grown", os.O_RDWR); os.pwrite(f, page, 8192); os.fsync(f)'
+wal=$(cd "$mnt/pg_wal" && find . -maxdepth 1 -type f -name '0*' | head -n 1)
+check "WAL does not wait for the sync" counted "3 [01] 0 1 [01]" "
+f = os.open(mnt + '/pg_wal/$wal', os.O_RDWR)
+for i in range(3): os.pwrite(f, page, i * 8192)
+os.fdatasync(f)"
+
+# keeps HOW COMMAND...: what was written, not synced, and is still open when the command ends the mount, is there after it
+keeps() {
+	local how=$1
+	shift
+	python3 - "$mnt/kept" "$how" "$@" <<-'END' || { not_ok "$how: it ends"; return; }
+	import os, subprocess, sys
+	f = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+	for i in range(400):
+	    os.pwrite(f, sys.argv[2].encode().ljust(8192, b"."), i * 8192)
+	subprocess.run(sys.argv[3:], check=True, stdout=subprocess.DEVNULL, timeout=60)
+	END
+	for _ in $(seq 100); do is_mounted "$mnt" || break; sleep 0.1; done
+	must mounted --write-back
+	equal "$how: nothing is missing" "$(tr -d . <"$mnt/kept" | sed "s/$how/x/g" | tr -d '\n' | wc -c)" 400
+}
+keeps SIGTERM kill -TERM "$(serving_pid "$mnt")"
+keeps force "$PGOVERLAY" umount --force "$mnt"
+times() { stat -c '%Y %s' "$mnt/base/1/grown"; }
+times_before=$(times)
+must pgo umount "$mnt"
+must mounted --write-back
+equal "the kernel's times are kept" "$(times)" "$times_before"
+check "a kill -9 loses nothing that was synced" counted ".*" "$grown
+os.fsync(f)
+os.kill($(serving_pid "$mnt"), 0)"
+size=$(stat -c %s "$mnt/base/1/grown")
+kill -9 "$(serving_pid "$mnt")"
+must mounted --write-back
+equal "after the kill" "$(stat -c %s "$mnt/base/1/grown")" "$size"
+must pgo umount "$mnt"
+
+# What the kernel had accepted has no room: fsync says so, also the next one, until the clone is mounted again.
+full() {
+	python3 - "$mnt/base/1/1249" "$mnt/other" <<-'END'
+	import errno, os, sys
+	f = os.open(sys.argv[1], os.O_RDWR)
+	os.pwrite(f, b"s" * 8192, 0)
+	os.fsync(f)
+	g = os.open(sys.argv[2], os.O_RDWR | os.O_CREAT, 0o644)
+	for i in range(12000):
+	    os.pwrite(g, b"%08d" % i * 1024, i * 8192)
+	for turn in "first", "second":
+	    try:
+	        os.fsync(g)
+	        sys.exit(f"the {turn} fsync says that all is well")
+	    except OSError as e:
+	        print(turn, errno.errorcode[e.errno])
+	END
+}
+mkdir "$work/disk"
+truncate -s 64M "$work/image"
+if mkfs.ext4 -q -F "$work/image" && mount -o loop "$work/image" "$work/disk" 2>/dev/null; then
+	chown "$PG_USER:" "$work/disk"
+	diff=$work/disk/diff
+	must mounted --write-back
+	check "a full disk fails fsync, again and again" full
+	check "the log says what is lost" grep -q 'that the kernel had accepted is lost: No space left on device' "$diff/log"
+	pgo umount "$mnt" >/dev/null 2>&1 || pgo umount --force "$mnt" >/dev/null 2>&1
+	for _ in $(seq 100); do is_mounted "$mnt" || break; sleep 0.1; done
+	must mounted
+	equal "what was synced before is there" "$(head -c 8192 "$mnt/base/1/1249" | tr -d s | wc -c)" 0
+	rm -f "$mnt/other"
+	check "and the mount works" as_owner sh -c "echo x >'$mnt/x' && sync '$mnt/x'"
+	must pgo umount "$mnt"
+	umount "$work/disk"
+else
+	skip "a full disk" "no loop devices"
+fi
+
+# All that is answered otherwise is answered so here.
+wrapper=$work/bin/pgoverlay
+mkdir "$work/bin"
+cat >"$wrapper" <<-END
+	#!/bin/sh
+	command=\$1
+	shift
+	case \$command in mount | up) exec "$PGOVERLAY" "\$command" --write-back "\$@" ;; *) exec "$PGOVERLAY" "\$command" "\$@" ;; esac
+END
+chmod 0755 "$wrapper" "$work/bin"
+for test in posix model traps wal_dir; do
+	mkdir -p "$work/more"
+	if PGOVERLAY=$wrapper TEST_WORK=$work/more POSIX_OPTIONS=--write-back MODEL_OPTIONS=-w "$TEST_TOP/tests/mount/$test.sh" >"$work/more.log" 2>&1; then
+		ok "$test.sh with --write-back: $(grep -c '^ok' "$work/more.log") checks"
+	else
+		grep -B 12 '^not ok' "$work/more.log" | sed 's/^/    /'
+		not_ok "$test.sh with --write-back" "$(grep -m 1 '^not ok' "$work/more.log")"
+	fi
+	rm -rf --one-file-system "$work/more"
+done
+finish
