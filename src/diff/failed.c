@@ -15,13 +15,14 @@ static bool cut_blocks(struct commit *c)
 
 	for (size_t i = c->file_count; i-- > 0;) {
 		struct commit_file *cf = &c->files[i];
-		uint8_t *at = c->payload.data + cf->off;
+		uint8_t *at;
 
 		if (!cf->error)
 			continue;
 		any = true;
 		if (cf->len == 0)
 			continue;
+		at = c->payload.data + cf->off;
 		memmove(at, at + cf->len, c->payload.len - cf->off - cf->len);
 		c->payload.len -= cf->len;
 	}
