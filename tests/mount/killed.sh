@@ -1,5 +1,5 @@
 #!/bin/bash
-# kill -9 of the serving process at a request, at a call that it makes, while it mounts, or at any moment: the next mount
+# kill -9 of the serving process at a request, at a call that it makes, while it mounts, or at any moment, by a test or by the OOM killer: the next mount
 # works at once and by itself, and everything that was acknowledged is there.
 #
 #   KILLED_CYCLES   kills
@@ -111,8 +111,36 @@ still_dying() {
 	must "$program" umount "$mnt"
 }
 
+# The kernel's own kill -9: large writes at once need more memory than the program's group may have.
+oom_kill() {
+	local group=/sys/fs/cgroup/memory/pgoverlay-test.$$ i
+	if ! mkdir "$group" 2>/dev/null || ! echo 6M >"$group/memory.limit_in_bytes"; then
+		skip "the OOM killer" "no memory control group (v1) can be made"
+		return 0
+	fi
+	must new_clone
+	program=$PGOVERLAY
+	never_write_back=1 must mount_clone
+	echo "$pid" >"$group/cgroup.procs"
+	start_writer "$RANDOM"
+	between 100 400
+	for ((i = 0; i < 40; i++)); do
+		dd if=/dev/zero "of=$mnt/large$i" bs=1M count=20 status=none 2>/dev/null &
+		hogs="${hogs:-} $!"
+	done
+	end_writer 0 ENOTCONN ECONNABORTED EIO >"$power/out" 2>&1 || kill -9 "$writer"
+	# shellcheck disable=SC2086 # one word each
+	wait ${hogs:-}
+	equal "the OOM killer has ended it" "$(sed -n 's/^oom_kill //p' "$group/memory.oom_control"):$(kill -0 "$pid" 2>/dev/null && echo lives)" 1:
+	check "it mounts at once" mount_clone
+	check "what was acknowledged is there" check_ledger
+	equal "one mount" "$(entries)" 1
+	must "$program" umount "$mnt"
+	rmdir "$group"
+}
+
 echo "# seed $seed"
-[ -n "${KILLED_CYCLES:-}" ] || still_dying
+[ -n "${KILLED_CYCLES:-}" ] || { still_dying && oom_kill; }
 kills
 [ -n "${KILLED_CYCLES:-}" ] || defect_is_found
 finish
