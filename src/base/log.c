@@ -12,14 +12,20 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
 
 #define LINE_SIZE 2048
+#define SECOND	  INT64_C(1000000000)
 
 static _Atomic int log_fd = -1; /* -1: stderr */
 static _Atomic int log_max = LOG_LEVEL_NOTICE;
+
+/* When the file could take no line more if all that it took had come one a second. */
+static _Atomic int64_t log_paid_until;
+static _Atomic uint64_t log_left_out;
 
 static pthread_mutex_t place_lock = PTHREAD_MUTEX_INITIALIZER;
 static int place_dirfd = -1; /* guarded by: place_lock */
@@ -124,6 +130,40 @@ static size_t format_head(char *line, size_t size, int fd, enum log_level level)
 	return n > 0 ? MIN((size_t)n, size - 1) : 0;
 }
 
+/* Whoever reads a damaged page again and again must not fill the disk that the diff lies on. */
+static bool is_too_much(void)
+{
+	int64_t paid = atomic_load(&log_paid_until), next;
+	struct timespec ts;
+	int64_t now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	now = (int64_t)ts.tv_sec * SECOND + ts.tv_nsec;
+	do {
+		next = MAX(paid, now) + SECOND;
+		if (next - now > LOG_BURST * SECOND) {
+			atomic_fetch_add(&log_left_out, 1);
+			return true;
+		}
+	} while (!atomic_compare_exchange_weak(&log_paid_until, &paid, next));
+	return false;
+}
+
+static void say_left_out(int fd)
+{
+	unsigned long long count = atomic_exchange(&log_left_out, 0);
+	char line[LINE_SIZE];
+	size_t len;
+	int n;
+
+	if (count == 0)
+		return;
+	len = format_head(line, sizeof(line), fd, LOG_LEVEL_WARNING);
+	n = snprintf(line + len, sizeof(line) - len,
+		     "%llu messages were left out here: too many\n", count);
+	sys_append(fd, line, len + (size_t)n);
+}
+
 void log_msg(enum log_level level, const char *fmt, ...)
 {
 	int saved = errno;
@@ -135,6 +175,12 @@ void log_msg(enum log_level level, const char *fmt, ...)
 
 	if ((int)level > atomic_load_explicit(&log_max, memory_order_relaxed))
 		return;
+	if (fd >= 0 && is_too_much()) {
+		errno = saved;
+		return;
+	}
+	if (fd >= 0)
+		say_left_out(fd);
 
 	/* One byte is kept for the newline. */
 	len = format_head(line, sizeof(line) - 1, fd, level);

@@ -8,7 +8,10 @@
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_NOTICE, LOG_LEVEL_DEBUG };
 
-/* Appends to the file from now on (created 0600); log_reopen opens it anew after a rotation. */
+/* Appends to the file from now on (created 0600); log_reopen opens it anew after a rotation. A file
+ * gets LOG_BURST lines at once and then one a second at most; how many were left out is said with
+ * the next one. */
+#define LOG_BURST 1000
 int log_open(int dirfd, const char *name);
 int log_reopen(void);
 void log_set_level(enum log_level max);
