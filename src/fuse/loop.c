@@ -277,8 +277,8 @@ void loop_close(struct session *s)
 
 /*
  * Who waits for each answer before asking again, as PostgreSQL does when it extends a file, asks
- * soon. To be woken for that takes longer than to stay awake for it, above all on a virtual machine.
- * Where it was in vain, twice as many requests as before go by until it is tried again.
+ * soon. To be woken for that takes longer than to stay awake for it, above all on a virtual
+ * machine. Where it was in vain, twice as many requests as before go by until it is tried again.
  */
 static int linger(struct session *s, struct epoll_event *events)
 {

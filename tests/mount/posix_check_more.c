@@ -48,6 +48,8 @@ static const char *after(const char *path)
 
 void check_times(void)
 {
+	static const struct timespec far[2] = {{.tv_sec = 35188659351150L},
+					       {.tv_sec = 35188659351150L}};
 	static const struct timespec when[2] = {{.tv_sec = 5, .tv_nsec = 7},
 						{.tv_sec = 6, .tv_nsec = 8}};
 	int fd;
@@ -80,6 +82,8 @@ void check_times(void)
 	TIMES(utimensat(AT_FDCWD, "dir/other", when, 0), "dir/other", "mtime and ctime");
 	GIVES(stat_of("dir/other").st_mtim.tv_sec, 6);
 	GIVES(stat_of("dir/other").st_mtim.tv_nsec, 8);
+	DOES(utimensat(AT_FDCWD, "dir/other", far, 0)); /* as far as each can */
+	GIVES(stat_of("dir/other").st_mtim.tv_sec > 9000000000L, 1);
 	DOES(close(fd));
 	DOES(unlink("dir/other"));
 	DOES(rmdir("dir"));
