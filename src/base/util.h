@@ -83,6 +83,17 @@ static inline uint64_t round_up_u64(uint64_t v, uint64_t to)
 	return (v + to - 1) / to * to;
 }
 
+/* Nanoseconds since 1970, which reach from 1677 to 2262: what lies beyond becomes the nearest. */
+static inline int64_t ns_of(int64_t sec, int64_t nsec)
+{
+	int64_t ns;
+
+	if (__builtin_mul_overflow(sec, INT64_C(1000000000), &ns) ||
+	    __builtin_add_overflow(ns, nsec, &ns))
+		return sec < 0 ? INT64_MIN : INT64_MAX;
+	return ns;
+}
+
 static inline uint64_t round_down_u64(uint64_t v, uint64_t to)
 {
 	return v / to * to;

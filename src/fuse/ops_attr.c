@@ -23,15 +23,9 @@ static void op_getattr(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *f
 	request_reply_attr(req);
 }
 
-/* Nanoseconds reach from 1677 to 2262: what lies beyond becomes the nearest of them. */
 static int64_t timespec_ns(const struct timespec *ts)
 {
-	int64_t ns;
-
-	if (__builtin_mul_overflow((int64_t)ts->tv_sec, INT64_C(1000000000), &ns) ||
-	    __builtin_add_overflow(ns, (int64_t)ts->tv_nsec, &ns))
-		return ts->tv_sec < 0 ? INT64_MIN : INT64_MAX;
-	return ns;
+	return ns_of(ts->tv_sec, ts->tv_nsec);
 }
 
 static int64_t wall_now(void)

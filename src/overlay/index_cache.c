@@ -175,8 +175,7 @@ static int survey_file(void *ctx, const char *name, unsigned char d_type)
 		s->cap = cap;
 	}
 	file = &s->files[s->count++];
-	*file = (struct old_file){.time = st.st_mtim.tv_sec * INT64_C(1000000000) +
-					  st.st_mtim.tv_nsec,
+	*file = (struct old_file){.time = ns_of(st.st_mtim.tv_sec, st.st_mtim.tv_nsec),
 				  .bytes = (uint64_t)st.st_size,
 				  .dir = s->dir_count - 1};
 	memcpy(file->name, name, strlen(name) + 1);

@@ -90,7 +90,7 @@ int overlay_new(struct layer_chain *chain, struct diff *diff, const struct overl
 	ov->control_id = tree_base_id("global/pg_control");
 	ov->wal_ids[0] = tree_base_id("pg_wal");
 	ov->wal_ids[1] = tree_base_id("pg_xlog");
-	ov->base_time = chain->start_time * 1000000000;
+	ov->base_time = ns_of(chain->start_time, 0); /* which a list may have wrong */
 	ov->layer_bytes = calloc(chain->count, sizeof(*ov->layer_bytes));
 	if (options->cache)
 		ov->cache =

@@ -87,6 +87,16 @@ START_TEST(rounding)
 }
 END_TEST
 
+START_TEST(times_stay_in_their_range)
+{
+	ck_assert_int_eq(ns_of(5, 7), 5000000007);
+	ck_assert_int_eq(ns_of(-5, 7), -4999999993);
+	ck_assert_int_eq(ns_of(INT64_C(35188659351150), 0), INT64_MAX);
+	ck_assert_int_eq(ns_of(INT64_C(-62959728096), 0), INT64_MIN);
+	ck_assert_int_eq(ns_of(INT64_C(9223372036), 999999999), INT64_MAX);
+}
+END_TEST
+
 START_TEST(closep_keeps_errno)
 {
 	int fd = dup(0);
@@ -356,6 +366,7 @@ int main(void)
 	tcase_add_test(t, little_endian_access);
 	tcase_add_test(t, sums_of_pieces_are_joined);
 	tcase_add_test(t, rounding);
+	tcase_add_test(t, times_stay_in_their_range);
 	tcase_add_test(t, closep_keeps_errno);
 	tcase_add_test(t, take_leaves_nothing);
 	tcase_add_test(t, safe_paths);
