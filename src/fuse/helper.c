@@ -33,6 +33,11 @@ struct helper_message {
 	unsigned arg;
 };
 
+struct helper_reply {
+	enum helper_asked asked;
+	int result;
+};
+
 struct helper {
 	pid_t pid;
 	int fd;
@@ -116,10 +121,15 @@ static void keep(struct helper_state *h, int given)
 	h->fds[h->fd_count++] = given;
 }
 
+static void reply(int fd, enum helper_asked asked, int result)
+{
+	const struct helper_reply r = {.asked = asked, .result = result};
+
+	(void)send(fd, &r, sizeof(r), MSG_NOSIGNAL);
+}
+
 static void handle(struct helper_state *h, int fd, const struct helper_message *m, int given)
 {
-	int rc;
-
 	switch (m->op) {
 	case HELPER_MOUNTED:
 		h->mounted = mountinfo_find(h->options->mountpoint, &h->mount) == 0;
@@ -129,12 +139,12 @@ static void handle(struct helper_state *h, int fd, const struct helper_message *
 		break;
 	case HELPER_UNMOUNT:
 	case HELPER_UNMOUNT_LAZY:
-		rc = unmount(h, m->op == HELPER_UNMOUNT_LAZY);
-		(void)send(fd, &rc, sizeof(rc), MSG_NOSIGNAL);
+		reply(fd,
+		      m->op == HELPER_UNMOUNT ? HELPER_ASKED_UNMOUNT : HELPER_ASKED_UNMOUNT_LAZY,
+		      unmount(h, m->op == HELPER_UNMOUNT_LAZY));
 		break;
 	case HELPER_FLUSH:
-		rc = flush(h);
-		(void)send(fd, &rc, sizeof(rc), MSG_NOSIGNAL);
+		reply(fd, HELPER_ASKED_FLUSH, flush(h));
 		break;
 	case HELPER_GIVE:
 		keep(h, given);
@@ -291,12 +301,16 @@ int helper_done(struct helper *helper)
 	return tell(helper, HELPER_DONE, 0);
 }
 
-int helper_answer(struct helper *helper, int *ret)
+int helper_answer(struct helper *helper, enum helper_asked *ret_asked, int *ret_result)
 {
-	ssize_t n = recv(helper->fd, ret, sizeof(*ret), MSG_DONTWAIT);
+	struct helper_reply r;
+	ssize_t n = recv(helper->fd, &r, sizeof(r), MSG_DONTWAIT);
 
-	if (n == (ssize_t)sizeof(*ret))
+	if (n == (ssize_t)sizeof(r)) {
+		*ret_asked = r.asked;
+		*ret_result = r.result;
 		return 0;
+	}
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return -EAGAIN;
 	return -EPIPE;

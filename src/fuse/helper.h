@@ -47,8 +47,11 @@ int helper_readahead(struct helper *helper, unsigned kib);
 int helper_unmount(struct helper *helper, bool lazy);
 /* Asks for a syncfs of the mount, in which the kernel writes out what it keeps; answered once. */
 int helper_flush(struct helper *helper);
-/* 0 or -errno of what was asked, in the order of asking; -EAGAIN: no answer yet; -EPIPE: the helper is gone. */
-int helper_answer(struct helper *helper, int *ret);
+
+enum helper_asked { HELPER_ASKED_UNMOUNT, HELPER_ASKED_UNMOUNT_LAZY, HELPER_ASKED_FLUSH };
+/* What was asked and 0 or -errno of it, in the order of asking. -EAGAIN: no answer yet; -EPIPE: the
+ * helper is gone. */
+int helper_answer(struct helper *helper, enum helper_asked *ret_asked, int *ret_result);
 /* All is committed: whatever is left of the clone may go. */
 int helper_done(struct helper *helper);
 

@@ -174,10 +174,13 @@ void loop_stop(struct session *s)
 
 	if (s->end != SESSION_RUNS)
 		return;
-	if (s->write_back && !s->flushing && helper != NULL && helper_flush(helper) == 0)
+	if (s->write_back && !s->flushing && helper != NULL && helper_flush(helper) == 0) {
 		s->flushing = true;
-	else
-		s->end = SESSION_STOPPED;
+		return;
+	}
+	if (s->write_back && !s->flushed)
+		log_warning("what the kernel keeps and nobody has synced is lost");
+	s->end = SESSION_STOPPED;
 }
 
 static void flushed(struct session *s, int rc)
@@ -205,17 +208,22 @@ static void signal_ready(struct loop_source *source, unsigned events)
 static void helper_ready(struct loop_source *source, unsigned events)
 {
 	struct session *s = CONTAINER_OF(source, struct session, helper_source);
+	enum helper_asked asked;
 	int result;
-	int rc = helper_answer(s->parts.helper, &result);
+	int rc = helper_answer(s->parts.helper, &asked, &result);
 
 	if (rc == -EAGAIN)
 		return;
-	if (rc != 0)
+	if (rc != 0) {
 		loop_remove(s, source);
-	if (s->flushing)
-		flushed(s, rc != 0 ? rc : result);
-	else
-		control_unmounted(s, rc != 0 ? rc : result);
+		control_unmounted(s, rc);
+		if (s->flushing && !s->flushed)
+			flushed(s, rc);
+	} else if (asked == HELPER_ASKED_FLUSH) {
+		flushed(s, result);
+	} else {
+		control_unmounted(s, result);
+	}
 }
 
 static void engine_ready(struct loop_source *source, unsigned events)
@@ -356,18 +364,34 @@ static int commit_all(struct session *s)
 	return sync.result;
 }
 
-/* The helper has the right to; without one it is tried directly. */
+/* Of the answers that come, the one to the lazy unmount. */
+static int wait_for_unmount(struct helper *helper)
+{
+	struct pollfd p = {.fd = helper_fd(helper), .events = POLLIN};
+	enum helper_asked asked;
+	int result;
+
+	while (poll(&p, 1, UNMOUNT_WAIT_MS) > 0) {
+		int rc = helper_answer(helper, &asked, &result);
+
+		if (rc == 0 && asked == HELPER_ASKED_UNMOUNT_LAZY)
+			return result;
+		if (rc != 0 && rc != -EAGAIN)
+			return rc;
+	}
+	return -ETIMEDOUT;
+}
+
+/* The helper has the right to; without one it is tried directly. One that is still in its flush
+ * waits for this process, not the other way round: it unmounts when this has ended. */
 static void unmount_lazily(struct session *s)
 {
 	struct helper *helper = s->parts.helper;
-	int result = -EPIPE;
+	int result = 0;
 
 	if (helper != NULL && helper_unmount(helper, true) == 0) {
-		struct pollfd p = {.fd = helper_fd(helper), .events = POLLIN};
-
-		while (poll(&p, 1, UNMOUNT_WAIT_MS) > 0 &&
-		       helper_answer(helper, &result) == -EAGAIN)
-			continue;
+		if (!s->flushing || s->flushed)
+			result = wait_for_unmount(helper);
 	} else {
 		result = mountinfo_unmount(s->mountpoint, true);
 	}

@@ -76,6 +76,36 @@ keeps() {
 }
 keeps SIGTERM kill -TERM "$(serving_pid "$mnt")"
 keeps force "$PGOVERLAY" umount --force "$mnt"
+# What the helper answers to a umount of a busy mount is not the end of the flush that a SIGTERM asks for meanwhile; nor does a
+# second SIGTERM, which ends the flush, wait for a helper that waits for what it has ended.
+helper_stopped() {
+	python3 - "$mnt" "$(serving_pid "$mnt")" "$(pgrep -P "$(serving_pid "$mnt")")" "$PGOVERLAY" <<-END
+	import os, signal, subprocess, sys, time
+	mnt, pid, helper, pgoverlay = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+	f = os.open(mnt + "/kept", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+	os.kill(helper, signal.SIGSTOP)
+	for i in range(400):
+	    os.pwrite(f, b"h" * 8192, i * 8192)
+	$1
+	os.kill(helper, signal.SIGCONT)
+	end = time.time() + 10
+	while os.path.exists(f"/proc/{pid}"):
+	    assert time.time() < end, "it does not end"
+	    time.sleep(0.05)
+	END
+}
+check "SIGTERM while a umount is on its way: it ends" helper_stopped '
+umount = subprocess.Popen([pgoverlay, "umount", mnt], stderr=subprocess.DEVNULL)
+time.sleep(0.5); os.kill(pid, signal.SIGTERM); time.sleep(0.2)'
+for _ in $(seq 100); do is_mounted "$mnt" || break; sleep 0.1; done
+must mounted --write-back
+equal "nothing is missing" "$(tr -dc h <"$mnt/kept" | wc -c)" $((400 * 8192))
+check "nor was the end of the flush taken for granted" sh -c "! grep 'did not write out' '$work/diff/log'"
+check "a second SIGTERM does not wait" helper_stopped '
+os.kill(pid, signal.SIGTERM); time.sleep(0.3); os.kill(pid, signal.SIGTERM); time.sleep(0.3)'
+check "and says what that costs" grep -q 'nobody has synced is lost' "$work/diff/log"
+for _ in $(seq 100); do is_mounted "$mnt" || break; sleep 0.1; done
+must mounted --write-back
 times() { stat -c '%Y %s' "$mnt/base/1/grown"; }
 times_before=$(times)
 must pgo umount "$mnt"
