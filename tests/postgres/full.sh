@@ -58,7 +58,7 @@ one_full() {
 		sleep 0.1
 	done
 	if server_lives; then
-		all_there || return 1
+		all_there quick || return 1 # all pages after the next start
 		stopped=''
 	else
 		stopped=', the server had stopped'
