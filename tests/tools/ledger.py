@@ -3,11 +3,12 @@
 
   ledger.py create --host DIR --port P [--db D]
   ledger.py run    --host DIR --port P [--db D] --file F [--clients N] [--seconds S]
-  ledger.py verify --host DIR --port P [--db D] --file F
+  ledger.py verify --host DIR --port P [--db D] --file F [--until NS]
 
-run: each client inserts row after row; when the server has acknowledged the commit, one line is appended to F and synced.
+run: each client inserts row after row; when the server has acknowledged the commit, one line is appended to F and synced:
+client, first and last row, and the moment (see recorder_now in recorder.h).
 Clients end quietly when the server goes away: that is what the test does to them. Prints how many were recorded.
-verify: every recorded row is there with the right content, and no row is there that no client sent."""
+verify: every row that was recorded until then is there with the right content, and no row is there that no client sent."""
 import argparse
 import hashlib
 import os
@@ -31,17 +32,20 @@ class Ledger:
         os.close(dirfd)
 
     def record(self, client, first, last):
-        os.write(self.fd, f"{client} {first} {last}\n".encode())
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        os.write(self.fd, f"{client} {first} {last} {now}\n".encode())
         os.fdatasync(self.fd)
 
     @staticmethod
-    def rows(path):
+    def rows(path, until):
         found = set()
         with open(path, encoding="ascii") as f:
             for line in f:
                 if line.endswith("\n"):
-                    client, first, last = map(int, line.split())
-                    found.update((client, n) for n in range(first, last + 1))
+                    client, first, last, *when = map(int, line.split())
+                    # A line without a moment was always there.
+                    if until is None or not when or when[0] <= until:
+                        found.update((client, n) for n in range(first, last + 1))
         return found
 
 
@@ -97,7 +101,7 @@ def run(args):
 
 
 def verify(args):
-    recorded = Ledger.rows(args.file)
+    recorded = Ledger.rows(args.file, args.until)
     conn = connect(args)
     rows = {(int(c), int(n)): pad for c, n, pad in conn.query("select client, n, pad from ledger")}
     indexed = int(conn.query("set enable_seqscan = off; set enable_bitmapscan = off;"
@@ -122,6 +126,7 @@ def main():
     parser.add_argument("--file")
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--until", type=int, metavar="NS")
     parser.add_argument("--must-last", action="store_true", help="a client that loses the server is a failure")
     args = parser.parse_args()
     if args.action != "create" and not args.file:
