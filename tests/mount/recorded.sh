@@ -15,32 +15,26 @@ states=${RECORDED_STATES:-40}
 mib=40
 need recorded zstd losetup mkfs.ext4 fusermount3 || finish
 use_tools
-must cp "$TEST_BUILD"/tests/tools/{recorder,replay} "$power/tools/"
-scratch=${image_dir:-$power}/replay
-mkdir -p "$power/recorded" "$scratch"
+use_recorder
+mkdir -p "$power/dump"
 
 # record OPERATIONS [VARIABLE=VALUE]...: leaves a log and its ledger
 record() {
 	local operations=$1
 	shift
-	"$power/tools/recorder" "$scratch/log" $mib "$power/recorded" || return 1
-	image=$power/recorded/disk
-	mkfs.ext4 -q -J size=4 -E lazy_itable_init=0,lazy_journal_init=0,nodiscard "$image" && power_on && chown "$PG_USER:" "$disk" || return 1
+	recorder_on $mib || return 1
 	new_clone && mount_clone "$@" || return 1
 	backup=$(sed -n 's/mounted backup \([^ ]*\) .*/\1/p' "$power/facts")
 	timeout 300 "$ledger" write "$mnt/ledger" "$books/ledger" "$RANDOM" "$operations" >"$power/wrote" || return 1
 	read -r acknowledged error _ <"$power/wrote"
 	[ "$error" = - ] || { cat "$power/wrote"; return 1; }
 	kill -9 "$pid"
-	disk_off && fusermount3 -u "$power/recorded" || return 1
-	for _ in $(seq 200); do # the log is complete when it has ended
-		pgrep -f "^$power/tools/recorder" >/dev/null || return 0
-		sleep 0.05
-	done
+	recorder_off
 }
 
 replay() { # STATES
-	"$power/tools/replay" "$scratch/log" $mib "$books/ledger" "$books" "$store" "$backup" "$scratch" "$1" "$seed" >"$power/replayed" 2>&1
+	"$power/tools/replay" "$disk_log" $mib "${image_dir:-$power}/state" "$disk" "$1" "$seed" \
+		ledger "$books/ledger" "$books" "$store" "$backup" "$power/dump" >"$power/replayed" 2>&1
 }
 
 echo "# seed $seed"

@@ -69,6 +69,29 @@ disk_off() { # as soon as those that the power cut has ended are gone
 	return 1
 }
 
+use_recorder() { # after use_tools
+	must cp "$TEST_BUILD"/tests/tools/{recorder,replay} "$power/tools/"
+	mkdir -p "$power/recorded"
+	disk_log=${image_dir:-$power}/log
+}
+
+recorder_on() { # MIB: a new disk with ext4, mounted, that keeps $disk_log of what it is told to write and to flush
+	"$power/tools/recorder" "$disk_log" "$1" "$power/recorded" || return 1
+	image=$power/recorded/disk
+	mkfs.ext4 -q -J size=$(($1 < 80 ? 4 : 16)) -E lazy_itable_init=0,lazy_journal_init=0,nodiscard "$image" && power_on && chown "$PG_USER:" "$disk"
+}
+
+recorder_off() { # the log is complete when it has ended
+	local i
+	disk_off && fusermount3 -u "$power/recorded" || return 1
+	for ((i = 0; i < 400; i++)); do
+		pgrep -f "^$power/tools/recorder" >/dev/null || return 0
+		sleep 0.05
+	done
+	echo "the recorder does not end"
+	return 1
+}
+
 # shellcheck disable=SC2034 # used by those that source this
 now() { local up rest && read -r up rest </proc/uptime && now=${up/./}0; } # milliseconds, to $now
 

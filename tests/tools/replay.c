@@ -1,13 +1,19 @@
 /*
  * tests/tools/replay.c: states that a disk may be in after a power cut, of the log of a recorder.
  *
- *	replay LOG MIB LEDGER BASE STORE BACKUP SCRATCH STATES SEED
+ *	replay LOG MIB IMAGE MNT STATES SEED ledger LEDGER BASE STORE BACKUP DUMP
+ *	replay LOG MIB IMAGE MNT STATES SEED ask BEGINS
  *
  * A state has everything up to one of the flushes, and of what was written from there to the next one
  * nothing, all, or any part: writes are left out, or only some of their 4 KiB got there.
- * It is mounted (ext4 replays its own journal), the diff on it is opened without FUSE, and must have what the ledger
- * knows to be acknowledged until the next flush. Each state in a process of its own. STATES are spread over all
- * flushes since the ledger's first entry. Prints a line for each state that is wrong, and a count; status 0: none is.
+ * It is made in IMAGE and mounted at MNT (ext4 replays its own journal), and must have what was acknowledged until the
+ * next flush. STATES are spread over all flushes since the ledger's first entry, or since BEGINS (see recorder_now).
+ *
+ * ledger: the diff is opened without FUSE, each state in a process of its own, and must have what the ledger knows.
+ * ask: `check UNTIL` is said to whoever has started this, who looks for what was acknowledged until then, lets go
+ * of the file system and answers with a line: `good`, or another, and that is the end.
+ *
+ * Prints a line for each state that is wrong, and a count; status 0: none is.
  */
 #include "replay.h"
 
@@ -41,7 +47,7 @@ struct disk {
 	uint8_t *state;	  /* the image itself */
 	size_t size;
 	int image, control, loop;
-	char image_path[4096], loop_path[64];
+	char loop_path[64];
 };
 
 __attribute__((noreturn)) static void fatal(const char *what)
@@ -122,9 +128,10 @@ static void restore(struct disk *d)
 			memcpy(d->state + at, d->durable + at, PAGE);
 }
 
-/* The next free one, whoever else takes some. */
+/* The next free one, whoever else takes some. It goes with its last user, however that one ends. */
 static void attach(struct disk *d)
 {
+	const struct loop_info64 info = {.lo_flags = LO_FLAGS_AUTOCLEAR};
 	int number;
 
 	for (unsigned i = 0; i < 1000; i++) {
@@ -133,33 +140,61 @@ static void attach(struct disk *d)
 		d->loop = number < 0 ? -1 : open(d->loop_path, O_RDWR | O_CLOEXEC);
 		if (d->loop < 0)
 			fatal(d->loop_path);
-		if (ioctl(d->loop, LOOP_SET_FD, d->image) == 0)
+		if (ioctl(d->loop, LOOP_SET_FD, d->image) == 0) {
+			if (ioctl(d->loop, LOOP_SET_STATUS64, &info) < 0)
+				fatal(d->loop_path);
 			return;
+		}
 		(void)close(d->loop);
 		(void)usleep(10000);
 	}
 	fatal(d->loop_path);
 }
 
-/* 0: as it must be, 1: not, 2: there is no telling */
-static int check_state(struct disk *d, const struct place *p, uint64_t until)
+static bool check_apart(const struct place *p, uint64_t until)
 {
 	int status = 0;
 	pid_t pid;
 
-	attach(d);
-	if (mount(d->loop_path, p->mnt, "ext4", MS_NOATIME, NULL) < 0)
-		fatal("mount");
 	(void)fflush(stdout);
 	pid = fork();
 	if (pid == 0)
 		_exit(replay_check(p, until) ? 0 : 1);
 	if (pid < 0 || waitpid(pid, &status, 0) < 0)
 		fatal("fork");
-	if (umount(p->mnt) < 0 || ioctl(d->loop, LOOP_CLR_FD) < 0)
-		fatal("umount");
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static bool ask(uint64_t until)
+{
+	char answer[64];
+
+	(void)printf("check %llu\n", (unsigned long long)until);
+	(void)fflush(stdout);
+	return fgets(answer, sizeof(answer), stdin) != NULL && strcmp(answer, "good\n") == 0;
+}
+
+/* As soon as whoever has worked on it is gone. */
+static void unmount(const char *mnt)
+{
+	for (unsigned i = 0; umount(mnt) < 0; i++) {
+		if (errno != EBUSY || i == 1000)
+			fatal(mnt);
+		(void)usleep(10000);
+	}
+}
+
+static bool check_state(struct disk *d, const struct place *p, uint64_t until)
+{
+	bool good;
+
+	attach(d);
+	if (mount(d->loop_path, p->mnt, "ext4", MS_NOATIME, NULL) < 0)
+		fatal("mount");
+	good = p->ledger != NULL ? check_apart(p, until) : ask(until);
+	unmount(p->mnt);
 	(void)close(d->loop);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+	return good;
 }
 
 /* ---- all of them ---- */
@@ -177,6 +212,24 @@ static void find_flushes(const struct log *log, struct plan *plan)
 			plan->flushes[plan->count++] = i;
 }
 
+/*
+ * The flush of a state: STATES stretches of flushes, and of each the middle one, or, where any part of what came
+ * behind it may be missing, the one behind which the most came.
+ */
+static size_t pick(const struct plan *plan, uint64_t i, uint64_t how)
+{
+	size_t first = (size_t)(i * (plan->count - 1) / plan->states);
+	size_t end = (size_t)((i + 1) * (plan->count - 1) / plan->states), best = first;
+
+	if (how < 2)
+		return (first + end) / 2;
+	for (size_t n = first; n < end; n++)
+		if (plan->flushes[n + 1] - plan->flushes[n] >
+		    plan->flushes[best + 1] - plan->flushes[best])
+			best = n;
+	return best;
+}
+
 static int run(const struct log *log, const struct plan *plan, struct disk *d,
 	       const struct place *p)
 {
@@ -185,19 +238,20 @@ static int run(const struct log *log, const struct plan *plan, struct disk *d,
 	size_t at = 0;
 
 	for (uint64_t i = 0; i < plan->states; i++) {
-		size_t n = (size_t)(i * (plan->count - 1) / plan->states);
+		uint64_t how = (plan->seed + i) % 4;
+		size_t n = pick(plan, i, how);
 		size_t flush = plan->flushes[n], next = plan->flushes[n + 1];
 
 		for (; at < flush; at++)
 			apply(log, at, d->durable, NULL);
 		restore(d);
-		apply_some(log, flush + 1, next, i % 4, d, &rng);
+		apply_some(log, flush + 1, next, how, d, &rng);
 		writes += next - flush - 1;
-		if (check_state(d, p, log->records[next].when) == 0)
+		if (check_state(d, p, log->records[next].when))
 			continue;
 		(void)printf("LOST: state %llu, after flush %zu of %zu, how %llu\n",
-			     (unsigned long long)i, n, plan->count, (unsigned long long)(i % 4));
-		if (++wrong == 5)
+			     (unsigned long long)i, n, plan->count, (unsigned long long)how);
+		if (++wrong == 5 || p->ledger == NULL)
 			break;
 	}
 	(void)printf("%llu states, %zu flushes, %llu writes between them, %llu wrong\n",
@@ -206,19 +260,18 @@ static int run(const struct log *log, const struct plan *plan, struct disk *d,
 	return wrong > 0;
 }
 
-static void prepare(struct disk *d, const char *scratch)
+static void prepare(struct disk *d, const char *image)
 {
-	(void)snprintf(d->image_path, sizeof(d->image_path), "%s/state.img", scratch);
-	d->image = open(d->image_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	d->image = open(image, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	d->control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
 	if (d->image < 0 || d->control < 0)
-		fatal(d->image_path);
+		fatal(image);
 	d->durable = calloc(1, d->size);
 	if (d->durable == NULL || ftruncate(d->image, (off_t)d->size) < 0)
-		fatal(d->image_path);
+		fatal(image);
 	d->state = mmap(NULL, d->size, PROT_READ | PROT_WRITE, MAP_SHARED, d->image, 0);
 	if (d->state == MAP_FAILED)
-		fatal(d->image_path);
+		fatal(image);
 }
 
 static void open_chain(const char *path, const char *backup, struct place *p)
@@ -235,40 +288,50 @@ static void open_chain(const char *path, const char *backup, struct place *p)
 	}
 }
 
+/* What the words behind the seed say of how a state is checked. */
+static bool read_form(char **words, int count, struct place *p, struct plan *plan)
+{
+	if (count == 6 && strcmp(words[0], "ledger") == 0) {
+		p->ledger = words[1];
+		p->base = words[2];
+		p->dump = words[5];
+		plan->begins = ledger_begins(p->ledger);
+		open_chain(words[3], words[4], p);
+		return true;
+	}
+	if (count == 2 && strcmp(words[0], "ask") == 0) {
+		plan->begins = strtoull(words[1], NULL, 10);
+		return true;
+	}
+	return false;
+}
+
 int main(int argc, char **argv)
 {
-	char mnt[4096], dump[4096];
-	struct place p = {.mnt = mnt, .dump = dump};
+	struct place p = {0};
 	struct disk disk = {0};
 	struct plan plan = {0};
 	struct log log = {0};
 	int rc;
 
-	if (argc != 10) {
-		(void)fprintf(
-			stderr,
-			"usage: replay LOG MIB LEDGER BASE STORE BACKUP SCRATCH STATES SEED\n");
+	if (argc < 8 || !read_form(argv + 7, argc - 7, &p, &plan)) {
+		(void)fprintf(stderr, "usage: replay LOG MIB IMAGE MNT STATES SEED"
+				      " ledger LEDGER BASE STORE BACKUP DUMP | ask BEGINS\n");
 		return 2;
 	}
 	disk.size = (size_t)strtoull(argv[2], NULL, 10) << 20;
-	p.ledger = argv[3];
-	p.base = argv[4];
-	(void)snprintf(mnt, sizeof(mnt), "%s/mnt", argv[7]);
-	(void)snprintf(dump, sizeof(dump), "%s/dump", argv[7]);
-	(void)mkdir(mnt, 0700);
-	(void)mkdir(dump, 0700);
-	plan.states = strtoull(argv[8], NULL, 10);
-	plan.seed = strtoull(argv[9], NULL, 10);
-	plan.begins = ledger_begins(p.ledger);
+	p.mnt = argv[4];
+	plan.states = strtoull(argv[5], NULL, 10);
+	plan.seed = strtoull(argv[6], NULL, 10);
 	read_log(argv[1], &log);
 	find_flushes(&log, &plan);
 	if (plan.count < 10) {
 		(void)fprintf(stderr, "replay: only %zu flushes\n", plan.count);
 		return 2;
 	}
-	open_chain(argv[5], argv[6], &p);
-	prepare(&disk, argv[7]);
+	prepare(&disk, argv[3]);
 	rc = run(&log, &plan, &disk, &p);
-	p.chain->driver->close_chain(p.chain);
+	if (p.chain != NULL)
+		p.chain->driver->close_chain(p.chain);
 	return rc;
 }

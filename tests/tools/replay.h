@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 struct place {
-	const char *ledger, *base; /* see ledger.c */
+	const char *ledger, *base; /* see ledger.c; NULL: somebody else checks */
 	const char *mnt;	   /* where the state is mounted; the diff is `diff` in it */
 	const char *dump;	   /* a directory of ours */
 	struct layer_chain *chain;
