@@ -17,24 +17,12 @@ set -u
 cycles=${POWER_CYCLES:-1}
 need powercut python3 zstd runuser losetup mkfs.ext4 || finish
 use_tools
-kill_server() { # at once, with all of its processes; returns when its number is free
-	local i
-	# shellcheck disable=SC2046 # one word each
-	kill -9 "$postmaster" $(pgrep -P "$postmaster") 2>/dev/null
-	for ((i = 0; i < 200; i++)); do
-		kill -0 "$postmaster" 2>/dev/null || return 0
-		sleep 0.05
-	done
-}
 
 one_cut() {
-	local i size
+	local size
 	size=$(stat -c %s "$book" 2>/dev/null || echo 0)
 	start_load || return 1
-	for ((i = 0; i < 150; i++)); do # the first commits: only then it counts
-		[ "$(stat -c %s "$book")" = "$size" ] || break
-		sleep 0.1
-	done
+	first_commits "$size"
 	between 1 999
 	between 1 999
 	"$power/tools/powercut" "$disk" || return 1

@@ -70,6 +70,24 @@ start_load() {
 	done
 }
 
+kill_server() { # at once, with all of its processes; returns when its number is free
+	local i
+	# shellcheck disable=SC2046 # one word each
+	kill -9 "$postmaster" $(pgrep -P "$postmaster") 2>/dev/null
+	for ((i = 0; i < 200; i++)); do
+		kill -0 "$postmaster" 2>/dev/null || return 0
+		sleep 0.05
+	done
+}
+
+first_commits() { # of a load that was started when the ledger had so many bytes: only then it counts
+	local i
+	for ((i = 0; i < 150; i++)); do
+		[ "$(stat -c %s "$book")" = "$1" ] || break
+		sleep 0.1
+	done
+}
+
 end_load() { # everybody notices that the server is gone
 	local i
 	for i in $loads; do wait "$i" 2>/dev/null; done
@@ -79,17 +97,25 @@ end_load() { # everybody notices that the server is gone
 	acknowledged=$((committed + ${processed:-0}))
 }
 
-# all_there [quick]: what was acknowledged, and nothing is damaged (quick: without a look at all pages)
-all_there() {
+# shellcheck disable=SC2120 # a test does
+# nothing_lost [--until NS]: of what the ledger knows to be acknowledged, until then; and a transaction is there as a whole
+nothing_lost() {
 	local sums
-	book verify || return 1
+	book verify "$@" || return 1
 	sums=$(q bench -c "select (select sum(abalance) from pgbench_accounts) = coalesce(sum(delta), 0)
 		and (select sum(tbalance) from pgbench_tellers) = coalesce(sum(delta), 0)
 		and (select sum(bbalance) from pgbench_branches) = coalesce(sum(delta), 0) from pgbench_history") || return 1
 	[ "$sums" = t ] || { echo "LOST: TPC-B sums differ"; return 1; }
+}
+
+nothing_damaged() { as_owner timeout -k 5 300 "$PG_BIN/pg_amcheck" -h "$host" -p $port --heapallindexed --parent-check -d bench -d postgres; }
+
+# all_there [quick]: what was acknowledged, and nothing is damaged (quick: without a look at all pages)
+all_there() {
+	nothing_lost || return 1
 	[ "$(q bench -c "select count(*) from pgbench_history")" -ge $((history + ${processed:-0})) ] ||
 		{ echo "LOST: fewer transactions than pgbench was told of"; return 1; }
-	[ "${1:-}" = quick ] || as_owner timeout -k 5 300 "$PG_BIN/pg_amcheck" -h "$host" -p $port --heapallindexed --parent-check -d bench -d postgres
+	[ "${1:-}" = quick ] || nothing_damaged
 }
 
 take_down() {
