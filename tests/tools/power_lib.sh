@@ -81,9 +81,11 @@ recorder_on() { # MIB: a new disk with ext4, mounted, that keeps $disk_log of wh
 	mkfs.ext4 -q -J size=$(($1 < 80 ? 4 : 16)) -E lazy_itable_init=0,lazy_journal_init=0,nodiscard "$image" && power_on && chown "$PG_USER:" "$disk"
 }
 
-recorder_off() { # the log is complete when it has ended
+# recorder_off: the log is complete when it has ended. A mount namespace of others may have a copy of the disk's mount: so it
+# is told to end, whether its file is still in use or not.
+recorder_off() {
 	local i
-	disk_off && fusermount3 -u "$power/recorded" || return 1
+	disk_off && pkill -TERM -f "^$power/tools/recorder" || return 1
 	for ((i = 0; i < 400; i++)); do
 		pgrep -f "^$power/tools/recorder" >/dev/null || return 0
 		sleep 0.05

@@ -47,6 +47,7 @@ struct disk {
 	uint8_t *state;	  /* the image itself */
 	size_t size;
 	int image, control, loop;
+	const char *image_path;
 	char loop_path[64];
 };
 
@@ -118,6 +119,37 @@ static void apply_some(const struct log *log, size_t first, size_t end, uint64_t
 		else if (rng_one_in(rng, 2))
 			apply(log, i, d->state, rng_one_in(rng, 8) ? rng : NULL);
 	}
+}
+
+static void make_image(struct disk *d)
+{
+	(void)unlink(d->image_path);
+	d->image = open(d->image_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (d->image < 0 || ftruncate(d->image, (off_t)d->size) < 0)
+		fatal(d->image_path);
+	d->state = mmap(NULL, d->size, PROT_READ | PROT_WRITE, MAP_SHARED, d->image, 0);
+	if (d->state == MAP_FAILED)
+		fatal(d->image_path);
+}
+
+/*
+ * The device has its last user behind it, or somebody's mount namespace has a copy of the mount. When that goes its file
+ * system writes once more: so it keeps the image, and the next state gets another.
+ */
+static void detach(struct disk *d)
+{
+	struct loop_info64 info;
+	int fd;
+
+	(void)close(d->loop);
+	fd = open(d->loop_path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0 && ioctl(fd, LOOP_GET_STATUS64, &info) == 0) {
+		(void)munmap(d->state, d->size);
+		(void)close(d->image);
+		make_image(d);
+	}
+	if (fd >= 0)
+		(void)close(fd);
 }
 
 /* What the state before and its recovery have changed. */
@@ -193,7 +225,7 @@ static bool check_state(struct disk *d, const struct place *p, uint64_t until)
 		fatal("mount");
 	good = p->ledger != NULL ? check_apart(p, until) : ask(until);
 	unmount(p->mnt);
-	(void)close(d->loop);
+	detach(d);
 	return good;
 }
 
@@ -260,18 +292,13 @@ static int run(const struct log *log, const struct plan *plan, struct disk *d,
 	return wrong > 0;
 }
 
-static void prepare(struct disk *d, const char *image)
+static void prepare(struct disk *d)
 {
-	d->image = open(image, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	d->control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-	if (d->image < 0 || d->control < 0)
-		fatal(image);
 	d->durable = calloc(1, d->size);
-	if (d->durable == NULL || ftruncate(d->image, (off_t)d->size) < 0)
-		fatal(image);
-	d->state = mmap(NULL, d->size, PROT_READ | PROT_WRITE, MAP_SHARED, d->image, 0);
-	if (d->state == MAP_FAILED)
-		fatal(image);
+	if (d->control < 0 || d->durable == NULL)
+		fatal("prepare");
+	make_image(d);
 }
 
 static void open_chain(const char *path, const char *backup, struct place *p)
@@ -320,6 +347,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	disk.size = (size_t)strtoull(argv[2], NULL, 10) << 20;
+	disk.image_path = argv[3];
 	p.mnt = argv[4];
 	plan.states = strtoull(argv[5], NULL, 10);
 	plan.seed = strtoull(argv[6], NULL, 10);
@@ -329,7 +357,7 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "replay: only %zu flushes\n", plan.count);
 		return 2;
 	}
-	prepare(&disk, argv[3]);
+	prepare(&disk);
 	rc = run(&log, &plan, &disk, &p);
 	if (p.chain != NULL)
 		p.chain->driver->close_chain(p.chain);
