@@ -92,6 +92,12 @@ static int end_running(const struct clone *clone, unsigned flags, struct errmsg 
 	if (rc == -EBUSY)
 		return errmsg_set(e, rc, "'%s' is in use: end what works there, or give --force",
 				  clone->mountpoint);
+	if (rc == -ETOOMANYREFS)
+		return errmsg_set(e, rc,
+				  "'%s' is unmounted here, but other processes have a copy of the "
+				  "mount in a mount namespace of their own (a container, unshare): "
+				  "it ends with them, or give --force",
+				  clone->mountpoint);
 	if (has_ended(rc))
 		rc = 0;
 	if (rc != 0)

@@ -24,6 +24,8 @@
 #include <unistd.h>
 
 #define CONNECTIONS_MAX 16
+/* The kernel lets go at once, unless another mount namespace has a copy of the mount. */
+#define OTHERS_WAIT_NS	UINT64_C(5000000000)
 
 struct connection {
 	struct loop_source source;
@@ -37,6 +39,7 @@ struct connection {
 	bool sync_runs;
 	bool unmounts; /* sync is followed by an unmount */
 	bool waits;    /* for the end of the session */
+	uint64_t unmounted; /* when its unmount was done; 0: not yet */
 	bool watched;  /* by the loop */
 	bool closed;
 };
@@ -135,6 +138,22 @@ void control_unmounted(struct session *s, int rc)
 	/* Unmounted: the answer comes with the end of the session. */
 	if (c != NULL && rc != 0)
 		answer_result(c, rc);
+	else if (c != NULL)
+		c->unmounted = request_now();
+}
+
+void control_tick(struct session *s)
+{
+	struct connection *c = s->control != NULL ? s->control->connections : NULL;
+
+	for (; c != NULL; c = c->next) {
+		if (!c->waits || c->unmounted == 0 ||
+		    request_now() - c->unmounted < OTHERS_WAIT_NS)
+			continue;
+		log_warning("unmounted, but a mount namespace of other processes still has it");
+		c->waits = false;
+		answer_result(c, -ETOOMANYREFS);
+	}
 }
 
 static void synced(struct overlay_sync *op)

@@ -228,6 +228,8 @@ void control_close(struct session *session);
 void control_sweep(struct session *session);
 /* The helper has answered an unmount. */
 void control_unmounted(struct session *session, int rc);
+/* Now and then: an unmount that was done and has ended nothing is answered. */
+void control_tick(struct session *session);
 /* The session has ended and rc is its last word: tells whoever asked for it. */
 void control_finish(struct session *session, int rc);
 

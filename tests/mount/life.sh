@@ -165,6 +165,9 @@ kill_both() { # the helper is held, so that it cannot unmount in between
 	until_true 5 no_process
 }
 
+# shellcheck disable=SC2317 # by until_true
+holds_a_copy() { pgrep -P "$holder" -x sleep >/dev/null; }
+
 write_one kept "before umount"
 (cd "$mnt" && sleep 60) &
 holder=$!
@@ -184,6 +187,17 @@ exec 8<"$mnt/kept"
 check "umount --force" pgo umount "$mnt" --force
 exec 8<&-
 gone "umount --force leaves nothing"
+
+# A container or a service of others that was started meanwhile may have a copy of the mount, which keeps it alive.
+mount_it
+timeout 60 unshare -m --propagation private sleep 50 &
+holder=$!
+until_true 5 holds_a_copy
+refused "umount says that a mount namespace of others has it" 1 "mount namespace" pgo umount "$mnt"
+check "umount --force ends it all the same" pgo umount "$mnt" --force
+gone "a copy elsewhere leaves nothing"
+kill $holder
+wait $holder 2>/dev/null
 
 mount_it
 equal "--force has committed" "$(read_one kept)" "before --force"
