@@ -147,8 +147,6 @@ struct session {
 	int epoll_fd;
 	bool fuse_polled; /* epoll looks at /dev/fuse */
 	bool fuse_ready;  /* there may be requests to read */
-	bool alone;	  /* the last turn read one request, and answered it */
-	unsigned linger_misses, linger_pause; /* see loop.c */
 	bool flushing;	  /* the helper makes the kernel send what it keeps; then comes the end */
 	bool flushed;	  /* it has sent it: what still lies in /dev/fuse is the last */
 	struct loop_source fuse_source, engine_source, timer_source, signal_source, helper_source;

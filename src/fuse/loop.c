@@ -14,7 +14,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
@@ -25,8 +24,6 @@
 #define EVENTS_MAX	16
 #define UNMOUNT_WAIT_MS 20000
 #define DRAIN_MS	1
-#define LINGER_NS	40000u
-#define LINGER_MISSES_MAX 8u
 
 static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
 
@@ -90,7 +87,6 @@ static void receive_one(struct session *s)
 /* True if there may be more. */
 static bool receive(struct session *s)
 {
-	s->alone = false;
 	for (unsigned i = 0; i < RECEIVE_MAX; i++) {
 		int n;
 
@@ -99,10 +95,8 @@ static bool receive(struct session *s)
 			return false;
 		}
 		n = fuse_session_receive_buf(s->fuse, &s->receiving->buf);
-		if (n == -EAGAIN) {
-			s->alone = i == 1 && s->in_flight == 0;
+		if (n == -EAGAIN)
 			return false;
-		}
 		if (n == -EINTR)
 			continue;
 		if (n <= 0) {
@@ -284,39 +278,13 @@ void loop_close(struct session *s)
 
 /* ---- serving ---- */
 
-/*
- * Who waits for each answer before asking again, as PostgreSQL does when it extends a file, asks
- * soon. To be woken for that takes longer than to stay awake for it, above all on a virtual
- * machine. Where it was in vain, twice as many requests as before go by until it is tried again.
- */
-static int linger(struct session *s, struct epoll_event *events)
-{
-	uint64_t until;
-	int n;
-
-	if (!s->alone || (s->linger_pause > 0 && s->linger_pause-- > 0))
-		return 0;
-	s->alone = false;
-	until = request_now() + LINGER_NS;
-	do {
-		(void)sched_yield(); /* not at the cost of others */
-		n = epoll_wait(s->epoll_fd, events, EVENTS_MAX, 0);
-	} while (n == 0 && request_now() < until);
-	s->linger_misses = n == 0 ? s->linger_misses + 1 : 0;
-	if (n == 0)
-		s->linger_pause = 1u << MIN(s->linger_misses, LINGER_MISSES_MAX);
-	return n;
-}
-
 static void sleep_for_events(struct session *s, int timeout_ms)
 {
 	struct epoll_event events[EVENTS_MAX];
 	int n;
 
 	update_polling(s);
-	n = timeout_ms < 0 ? linger(s, events) : 0;
-	if (n <= 0)
-		n = epoll_wait(s->epoll_fd, events, EVENTS_MAX, timeout_ms);
+	n = epoll_wait(s->epoll_fd, events, EVENTS_MAX, timeout_ms);
 	for (int i = 0; i < n; i++) {
 		struct loop_source *source = events[i].data.ptr;
 
