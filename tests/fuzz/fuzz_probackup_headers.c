@@ -117,30 +117,35 @@ static void decode_raw(const uint8_t *data, size_t size, struct headers_info *in
 	libdeflate_free_compressor(c);
 }
 
-static int scan_file(int fd, const struct headers_info *info)
+/* pages: 0, the records alone; else their pages, too, of the codec before it. */
+static int scan_file(int fd, const struct headers_info *info, unsigned pages)
 {
 	const char *problem = NULL;
 	struct headers h;
-	int rc = headers_scan(fd, info, &h, &problem);
+	int rc = pages == 0 ? headers_scan(fd, info, &h, &problem)
+			    : headers_scan_pages(fd, info, (enum codec)(pages - 1), 131072, &h,
+						 &problem);
 
 	FUZZ_CHECK(rc == 0 || problem != NULL);
 	FUZZ_CHECK(rc != -ENOMEM || memory_fail_hit());
-	if (rc == 0)
+	if (rc == 0) {
+		FUZZ_CHECK(h.unsummed == (pages == 0));
 		check_headers(&h, info);
+	}
 	return rc;
 }
 
 /* With crc 7 it is not the file that the list has the crc of. */
-static void scan(const uint8_t *data, size_t size, struct headers_info *info)
+static void scan(const uint8_t *data, size_t size, struct headers_info *info, unsigned pages)
 {
 	int fd = memfd_create("fuzz", MFD_CLOEXEC);
 
 	FUZZ_CHECK(fd >= 0 && write(fd, data, size) == (ssize_t)size);
 	info->crc = crc32c(0, data, size) ^ (info->crc == 7);
-	FUZZ_WITH_FAILING_MEMORY(size, 4u, 2, scan_file(fd, info));
+	FUZZ_WITH_FAILING_MEMORY(size, 4u, 2, scan_file(fd, info, pages));
 	/* It opens and cannot be read. */
 	if (size % 4 == 1)
-		(void)scan_file(fuzz_dir(), info);
+		(void)scan_file(fuzz_dir(), info, pages);
 	close(fd);
 }
 
@@ -159,7 +164,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	else if (data[0] % 4 == 1)
 		decode_raw(data + PREFIX, size - PREFIX, &info);
 	else if (data[0] % 4 == 2)
-		scan(data + PREFIX, size - PREFIX, &info);
+		scan(data + PREFIX, size - PREFIX, &info, data[0] / 16 % (CODEC_MAX_ + 1));
 	else if (size >= PREFIX + 3)
 		read_from_map(data + PREFIX, size - PREFIX, &info);
 	return 0;
