@@ -202,7 +202,8 @@ static int open_chain(struct daemon *d, struct errmsg *e)
 	const char *backup;
 	int rc = 0;
 
-	d->store->options = (struct store_options){.force = r->force, .external = r->external};
+	d->store->options = (struct store_options){
+		.force = r->force, .external = r->external, .cache = d->plan->cache};
 	if (chosen)
 		rc = target_choose(d->store, r->instance, r->backup, &r->target, e, &choice);
 	else if (d->plan->diff != NULL && !is_new)
@@ -234,6 +235,8 @@ static int open_layers(struct daemon *d, struct errmsg *e)
 		rc = open_log(d, e);
 	if (rc == 0)
 		rc = new_overlay(d, d->wal_dir, e);
+	if (rc == 0 && d->store->driver->keep != NULL && d->plan->cache != NULL)
+		d->store->driver->keep(d->chain, d->plan->cache);
 	return rc;
 }
 

@@ -298,6 +298,11 @@ struct store_driver {
 	 */
 	int (*open_chain)(struct store *store, const char *instance, const char *backup, pid_t lock_pid,
 			  struct errmsg *e, struct layer_chain **ret);
+	/*
+	 * Keeps, in a directory for what can be made again (base/cache_dir.h), what the next open_chain need not read again
+	 * while the store stays as it is; once, when the chain is open. Best effort; may block. NULL: there is nothing.
+	 */
+	void (*keep)(struct layer_chain *chain, const char *cache);
 	/* Drops the locks, as far as the process may. NULL is fine. */
 	void (*close_chain)(struct layer_chain *chain);
 	/* Drops the lock of process lock_pid on the layer with that dirfd, in another process. NULL: there are none. */
@@ -318,7 +323,7 @@ struct store_driver {
 	int (*wal_list)(struct store *store, const char *instance, struct errmsg *e, struct wal_list *ret);
 };
 
-#define STORE_DRIVER_VERSION 1
+#define STORE_DRIVER_VERSION 2
 
 /* What the caller may set between store_open and open_chain. */
 struct store_options {
@@ -328,6 +333,8 @@ struct store_options {
 	 */
 	bool force;
 	bool external; /* show external directories, below .pgoverlay/external/ */
+	/* A directory that `keep` was given by an earlier mount of the chain; it need not be there. NULL: none. */
+	const char *cache;
 };
 
 struct store {

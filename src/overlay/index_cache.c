@@ -13,6 +13,7 @@
  * when little room would be left. When all chains together take more than the limit, the oldest
  * files go.
  */
+#include "base/cache_dir.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/util.h"
@@ -26,9 +27,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LIMIT	     (UINT64_C(4) << 30)   /* bytes; indexes of 2.7 TB */
-#define SPARE	     (UINT64_C(256) << 20) /* bytes that stay free for others */
-#define TEMP_SECONDS 3600		   /* a temporary file of a process that is gone */
+#define LIMIT	     (UINT64_C(4) << 30) /* bytes; indexes of 2.7 TB */
+#define TEMP_SECONDS 3600		 /* a temporary file of a process that is gone */
 
 #define LENGTHS_MAGIC "PGOLEN01"
 #define LENGTHS_HEAD  32u
@@ -54,41 +54,6 @@ struct index_cache {
 	size_t sorted, count, cap;
 };
 
-/* ---- directories ---- */
-
-/* With what is missing above it. */
-static int make_dirs(int dirfd, const char *path)
-{
-	_cleanup_free_ char *copy = strdup(path);
-	int rc = sys_mkdirat(dirfd, path, 0700);
-
-	if (rc != -ENOENT || !copy)
-		return rc;
-	for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-		*slash = '\0';
-		(void)sys_mkdirat(dirfd, copy, 0700);
-		*slash = '/';
-	}
-	return sys_mkdirat(dirfd, path, 0700);
-}
-
-static int open_own_dir(int dirfd, const char *path)
-{
-	_cleanup_close_ int fd = -1;
-	struct stat st;
-	int rc = make_dirs(dirfd, path);
-
-	if (rc < 0 && rc != -EEXIST)
-		return rc;
-	fd = sys_openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-	rc = fd < 0 ? fd : sys_fstat(fd, &st);
-	if (rc < 0)
-		return rc;
-	if (st.st_uid != geteuid() || (st.st_mode & 022) != 0)
-		return -EPERM;
-	return TAKE_FD(fd);
-}
-
 static void load_lengths(struct index_cache *cache);
 
 struct index_cache *index_cache_new(const char *dir, const uint8_t hash[16], uint64_t limit)
@@ -104,9 +69,9 @@ struct index_cache *index_cache_new(const char *dir, const uint8_t hash[16], uin
 		(void)snprintf(cache->name + 6 + (size_t)i * 2, 3, "%02x", hash[i]);
 	cache->limit = limit ? limit : LIMIT;
 	cache->fd = -1;
-	cache->root = open_own_dir(AT_FDCWD, dir);
+	cache->root = cache_dir_open(AT_FDCWD, dir, true);
 	if (cache->root >= 0)
-		cache->fd = open_own_dir(cache->root, cache->name);
+		cache->fd = cache_dir_open(cache->root, cache->name, true);
 	rc = MIN(cache->root, cache->fd);
 	if (rc < 0) {
 		log_notice("no index is kept in '%s': %s", dir,
@@ -251,35 +216,6 @@ static void trim(struct index_cache *cache, size_t len)
 
 /* ---- files ---- */
 
-static int has_room(const struct index_cache *cache, size_t len)
-{
-	struct statvfs st;
-	int rc = sys_fstatvfs(cache->fd, &st);
-
-	if (rc < 0)
-		return rc;
-	return (uint64_t)st.f_bavail * st.f_frsize >= SPARE + len ? 0 : -ENOSPC;
-}
-
-static int write_file(struct index_cache *cache, const char *temp, const char *name,
-		      const void *data, size_t len)
-{
-	int fd = sys_openat(cache->fd, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
-	int rc, rc_close;
-
-	if (fd < 0)
-		return fd;
-	rc = sys_pwrite_full(fd, data, len, 0);
-	rc_close = sys_close(fd);
-	if (rc == 0)
-		rc = rc_close;
-	if (rc == 0)
-		rc = sys_renameat(cache->fd, temp, cache->fd, name);
-	if (rc < 0)
-		(void)sys_unlinkat(cache->fd, temp, 0);
-	return rc;
-}
-
 static void put_file(struct index_cache *cache, const char *name, const void *data, size_t len)
 {
 	char temp[24];
@@ -291,9 +227,7 @@ static void put_file(struct index_cache *cache, const char *name, const void *da
 	cache->bytes += len;
 	(void)snprintf(temp, sizeof(temp), "tmp-%x-%x", (unsigned)getpid(), cache->serial++);
 	(void)pthread_mutex_unlock(&cache->lock);
-	rc = len > cache->limit / 4 ? -EFBIG : has_room(cache, len);
-	if (rc == 0)
-		rc = write_file(cache, temp, name, data, len);
+	rc = len > cache->limit / 4 ? -EFBIG : cache_dir_put(cache->fd, temp, name, data, len);
 	if (rc < 0 && !__atomic_exchange_n(&cache->complained, true, __ATOMIC_RELAXED))
 		log_notice("an index is not kept in the cache: %s", errmsg_text(NULL, rc));
 }

@@ -231,7 +231,7 @@ static int open_all(struct open_chain *oc, int instance_dirfd, struct errmsg *e)
 	for (oc->at = 0; oc->at < chain->base.count && rc == 0; oc->at++)
 		rc = open_member(oc, instance_dirfd, e);
 	if (rc == 0)
-		rc = load_chain(chain, oc->options->external, &has_external, e);
+		rc = load_chain(chain, oc->options, &has_external, e);
 	if (rc < 0)
 		return rc;
 	target = &chain->members[chain->base.count - 1].control;
@@ -296,6 +296,7 @@ void chain_close(struct probackup_chain *chain)
 		return;
 	for (unsigned i = 0; i < chain->base.count; i++)
 		close_member(chain, &chain->members[i]);
+	lists_free(&chain->lists);
 	arena_free(chain->arena);
 	free(chain->members);
 	free(chain->base.layers);

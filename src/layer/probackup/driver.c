@@ -360,6 +360,14 @@ static int probackup_open_chain(struct store *store, const char *instance, const
 	return 0;
 }
 
+static void probackup_keep(struct layer_chain *base, const char *cache)
+{
+	struct probackup_chain *chain = CONTAINER_OF(base, struct probackup_chain, base);
+
+	lists_save(&chain->lists, cache);
+	lists_free(&chain->lists);
+}
+
 static void probackup_close_chain(struct layer_chain *chain)
 {
 	if (chain != NULL)
@@ -431,6 +439,7 @@ const struct store_driver probackup_driver = {
 	.list = probackup_list,
 	.list_free = probackup_list_free,
 	.open_chain = probackup_open_chain,
+	.keep = probackup_keep,
 	.close_chain = probackup_close_chain,
 	.unlock = chain_unlock,
 	.extras = probackup_extras,

@@ -15,19 +15,12 @@
 
 #define STORED_DIR "database/"
 
-/* What an older list gives to the manifest of its layer. */
-struct collected {
-	struct load *load;
-	struct load_item *items;
-	uint32_t count, cap;
-};
-
 static int out_of_memory(struct errmsg *e)
 {
 	return errmsg_set(e, -ENOMEM, "out of memory");
 }
 
-static struct load_item *add_item(struct load_item **items, uint32_t *count, uint32_t *cap)
+struct load_item *load_add_item(struct load_item **items, uint32_t *count, uint32_t *cap)
 {
 	if (*count == *cap) {
 		uint32_t bigger = *cap < 1024 ? 1024 : *cap + *cap / 2;
@@ -44,7 +37,7 @@ static struct load_item *add_item(struct load_item **items, uint32_t *count, uin
 
 struct load_item *load_add(struct load *load)
 {
-	return add_item(&load->items, &load->count, &load->cap);
+	return load_add_item(&load->items, &load->count, &load->cap);
 }
 
 struct load_item *load_find(struct load *load, const char *path)
@@ -60,7 +53,7 @@ struct load_item *load_find(struct load *load, const char *path)
 
 /* ---- lines ---- */
 
-static int check_keys(const struct load *load, const struct content_line *line, struct errmsg *e)
+int load_check_keys(const struct load *load, const struct content_line *line, struct errmsg *e)
 {
 	const struct probackup_control *control = &load->chain->members[load->member].control;
 
@@ -71,8 +64,7 @@ static int check_keys(const struct load *load, const struct content_line *line, 
 			  line->path, line->unknown_key, control->program_text);
 }
 
-/* Where the page headers of the file lie in the map: looked at when the whole list is known. */
-static int note_blob(struct load *load, const struct content_line *line, struct errmsg *e)
+int load_note_blob(struct load *load, const struct content_line *line, struct errmsg *e)
 {
 	if (!line->is_datafile || line->n_headers == 0 || line->hdr_size == 0 || line->size <= 0)
 		return 0;
@@ -133,7 +125,7 @@ static int take_target_line(void *ctx, const struct content_line *line, struct e
 	struct load_item *item;
 	int rc;
 
-	rc = note_blob(load, line, e);
+	rc = load_note_blob(load, line, e);
 	if (rc < 0)
 		return rc;
 	if (line->external_dir_num != 0) {
@@ -141,7 +133,7 @@ static int take_target_line(void *ctx, const struct content_line *line, struct e
 		if (!load->external)
 			return 0;
 	}
-	rc = check_keys(load, line, e);
+	rc = load_check_keys(load, line, e);
 	if (rc == 0)
 		rc = check_line(line, e);
 	if (rc < 0)
@@ -164,154 +156,11 @@ static int take_target_line(void *ctx, const struct content_line *line, struct e
 	return 0;
 }
 
-/* ---- older lists ---- */
-
-static int collect_wanted(struct load *load)
-{
-	int rc = wanted_init(&load->wanted, load->count);
-
-	for (uint32_t i = 0; i < load->count && rc == 0; i++) {
-		const struct load_item *item = &load->items[i];
-
-		if (item->want == WANT_NOTHING)
-			continue;
-		wanted_add(&load->wanted, item->key, i, item->want);
-		load->whole += item->want == WANT_WHOLE;
-	}
-	return rc;
-}
-
-static int take_older_blocks(struct collected *c, const struct content_line *line,
-			     const struct load_item *target, struct errmsg *e)
-{
-	struct load_item *item;
-
-	if (line->size <= 0)
-		return 0;
-	if (!line->is_datafile || line->is_cfs)
-		return errmsg_set(e, -EUCLEAN,
-				  "'%s' is no data file here, but is one in a newer backup",
-				  line->path);
-	item = add_item(&c->items, &c->count, &c->cap);
-	if (item == NULL)
-		return -ENOMEM;
-	item->entry.path = target->entry.path;
-	item->entry.mode = line->mode;
-	item->file.name = target->file.name;
-	return item_fill_blocks(line, item, e);
-}
-
-/* The first backup below the target that stores the file has all of it. */
-static int take_older_whole(struct collected *c, const struct content_line *line,
-			    struct wanted *wanted, struct errmsg *e)
-{
-	struct load *load = c->load;
-	struct load_item *target = &load->items[wanted->item], *item;
-
-	if (line->is_datafile || !S_ISREG(line->mode))
-		return errmsg_set(e, -EUCLEAN,
-				  "'%s' is no plain file here, but is one in a newer backup",
-				  line->path);
-	if (line->size < 0)
-		return 0;
-	wanted->want = WANT_NOTHING;
-	load->whole--;
-	if (target->entry.kind == LAYER_INLINE)
-		return present_auto_conf(load, target, load->member, (uint64_t)line->size,
-					 line->crc);
-	target->entry.size = (uint64_t)line->size;
-	item = add_item(&c->items, &c->count, &c->cap);
-	if (item == NULL)
-		return -ENOMEM;
-	item->entry.path = target->entry.path;
-	item->entry.mode = line->mode;
-	item->file.name = target->file.name;
-	item_fill_plain(line, item);
-	return 0;
-}
-
-static struct wanted *find_wanted(const struct load *load, const struct content_line *line)
-{
-	char key[CONTENT_PATH_MAX + 16];
-	int len;
-
-	if (line->external_dir_num == 0)
-		return wanted_find(&load->wanted, line->path, line->path_len);
-	len = external_key(line, key, sizeof(key));
-	return len > 0 ? wanted_find(&load->wanted, key, (uint32_t)len) : NULL;
-}
-
-static int take_older_line(void *ctx, const struct content_line *line, struct errmsg *e)
-{
-	struct collected *c = ctx;
-	struct load *load = c->load;
-	struct wanted *wanted;
-	int rc;
-
-	rc = note_blob(load, line, e);
-	if (rc < 0)
-		return rc;
-	if (line->external_dir_num != 0 && !load->external)
-		return 0;
-	rc = check_keys(load, line, e);
-	if (rc < 0)
-		return rc;
-	wanted = find_wanted(load, line);
-	if (wanted == NULL)
-		return 0;
-	if (wanted->seen == load->member + 1)
-		return errmsg_set(e, -EUCLEAN, "'%s' is listed twice", line->path);
-	wanted->seen = load->member + 1;
-	if (wanted->want == WANT_BLOCKS)
-		return take_older_blocks(c, line, &load->items[wanted->item], e);
-	if (wanted->want == WANT_WHOLE)
-		return take_older_whole(c, line, wanted, e);
-	return 0;
-}
-
-/* A file said to be unchanged must be in the list of every backup down to the one that stores it.
- */
-static int check_wanted(const struct load *load)
-{
-	const char *id = load->chain->members[load->member].base.id;
-
-	for (uint32_t i = 0; i < load->wanted.count && load->whole > 0; i++) {
-		const struct wanted *w = &load->wanted.items[i];
-
-		if (w->want != WANT_WHOLE)
-			continue;
-		/* The target's own list has them all. */
-		if (w->seen != load->member + 1 && load->member + 1 < load->chain->base.count)
-			return errmsg_set(load->e, -EUCLEAN,
-					  "backup %s: '%s' is not in its list, but unchanged since "
-					  "then says a "
-					  "newer backup",
-					  id, w->path);
-		if (load->member == 0)
-			return errmsg_set(load->e, -EUCLEAN,
-					  "backup %s: '%s' is unchanged since an older backup, but "
-					  "this one is "
-					  "the oldest",
-					  id, w->path);
-	}
-	return 0;
-}
-
 /* ---- whole lists ---- */
 
-static int build_older(struct probackup_layer *layer, struct collected *c)
-{
-	for (uint32_t i = 0; i < c->count; i++) {
-		c->items[i].entry.base_limit = LAYER_NO_LIMIT; /* only the target's counts */
-		c->items[i].file.limit = LAYER_NO_LIMIT;
-	}
-	manifest_sort(c->items, c->count);
-	return manifest_build(layer, c->items, c->count);
-}
-
-static int read_list(struct load *load,
-		     int (*fn)(void *, const struct content_line *, struct errmsg *), void *ctx,
-		     struct content_sums *ret)
+int load_read_list(struct load *load,
+		   int (*fn)(void *, const struct content_line *, struct errmsg *), void *ctx,
+		   struct content_sums *ret)
 {
 	const struct probackup_layer *member = &load->chain->members[load->member];
 	uint64_t overlap = 0;
@@ -337,19 +186,6 @@ static int read_list(struct load *load,
 	return 0;
 }
 
-static int load_older(struct load *load, struct content_sums *ret)
-{
-	struct collected c = {.load = load};
-	int rc = read_list(load, take_older_line, &c, ret);
-
-	if (rc == 0)
-		rc = check_wanted(load);
-	if (rc == 0)
-		rc = build_older(&load->chain->members[load->member], &c);
-	free(c.items);
-	return rc;
-}
-
 /* Sorts, refuses duplicates, leaves the hidden items out. */
 static int sort_target(struct load *load)
 {
@@ -372,7 +208,7 @@ static int sort_target(struct load *load)
 
 static int load_target(struct load *load, struct content_sums *ret)
 {
-	int rc = read_list(load, take_target_line, load, ret);
+	int rc = load_read_list(load, take_target_line, load, ret);
 
 	if (rc == 0)
 		rc = present_items(load);
@@ -381,20 +217,18 @@ static int load_target(struct load *load, struct content_sums *ret)
 	if (rc == 0)
 		rc = sort_target(load);
 	if (rc == 0)
-		rc = collect_wanted(load);
+		rc = older_collect_wanted(load);
 	return rc;
 }
 
-static int load_lists(struct load *load, struct content_sums *sums)
+static int load_lists(struct load *load, const char *cache, struct content_sums *sums)
 {
 	int rc = load_target(load, &sums[load->member]);
 
 	if (rc == 0 && load->member == 0)
-		rc = check_wanted(load); /* a FULL refers to nothing */
-	while (rc == 0 && load->member > 0) {
-		load->member--;
-		rc = load_older(load, &sums[load->member]);
-	}
+		rc = older_check_wanted(load); /* a FULL refers to nothing */
+	else if (rc == 0)
+		rc = older_load(load, cache, sums);
 	if (rc == 0)
 		rc = manifest_build(&load->chain->members[load->chain->base.count - 1], load->items,
 				    load->count);
@@ -426,16 +260,20 @@ static void hash_content(struct probackup_chain *chain, const struct content_sum
 	memcpy(chain->base.content_hash, digest.digest, sizeof(chain->base.content_hash));
 }
 
-int load_chain(struct probackup_chain *chain, bool external, bool *ret_external, struct errmsg *e)
+int load_chain(struct probackup_chain *chain, const struct store_options *options,
+	       bool *ret_external, struct errmsg *e)
 {
-	struct load load = {
-		.chain = chain, .member = chain->base.count - 1, .e = e, .external = external};
+	struct load load = {.chain = chain,
+			    .member = chain->base.count - 1,
+			    .e = e,
+			    .external = options->external,
+			    .kept = &chain->lists};
 	_cleanup_free_ struct content_sums *sums = calloc(chain->base.count, sizeof(*sums));
 	XXH3_state_t *hash = XXH3_createState();
 	int rc = -ENOMEM;
 
 	if (sums != NULL && hash != NULL)
-		rc = load_lists(&load, sums);
+		rc = load_lists(&load, options->cache, sums);
 	if (rc == 0) {
 		hash_content(chain, sums, load.number_count > 0, hash);
 		*ret_external = load.has_external;

@@ -4,6 +4,7 @@
  *	driver.c   finds instance and target, asks catalog.c for the members
  *	chain.c    locks them (lock.c), has their lists loaded, sums up
  *	load.c     merges the lists (content.c) into manifests, newest backup first
+ *	older.c    those below the target's, or what is kept of them (lists.c)
  *	manifest.c the arrays of a layer
  *	present.c  what the mount shows differently from the list: tablespaces, postgresql.auto.conf
  *	locate.c   the layer's operations, on headers.c
@@ -19,6 +20,7 @@
 #include "layer/probackup/catalog.h"
 #include "layer/probackup/content.h"
 #include "layer/probackup/headers.h"
+#include "layer/probackup/lists.h"
 #include "layer/probackup/lock.h"
 #include "layer/probackup/wanted.h"
 
@@ -50,6 +52,7 @@ struct probackup_chain {
 	struct arena *arena;		 /* all strings */
 	struct probackup_layer *members; /* oldest first; base.layers points to them */
 	pid_t lock_pid;
+	struct lists lists; /* of this mount, until they are kept for the next */
 };
 
 extern const struct layer_ops probackup_layer_ops; /* locate.c */
@@ -96,15 +99,39 @@ struct load {
 	bool external;	    /* external directories are shown */
 	uint32_t *numbers;  /* of those that are, as they come */
 	uint32_t number_count, number_cap;
+	struct lists *kept; /* what comes of older lists */
 };
 
 /* Reads all lists, fills the layers' entries and files, and the content hash. */
-int load_chain(struct probackup_chain *chain, bool external, bool *ret_external, struct errmsg *e);
+int load_chain(struct probackup_chain *chain, const struct store_options *options,
+	       bool *ret_external, struct errmsg *e);
+
+/* Reads the list of load->member, calls fn for its lines, and checks it as a whole. */
+int load_read_list(struct load *load,
+		   int (*fn)(void *, const struct content_line *, struct errmsg *), void *ctx,
+		   struct content_sums *ret);
+/* Has a line of a program that is too new a key that is not known here? */
+int load_check_keys(const struct load *load, const struct content_line *line, struct errmsg *e);
+/* Where the page headers of the file lie in the map: looked at when the whole list is known. */
+int load_note_blob(struct load *load, const struct content_line *line, struct errmsg *e);
+/* The next item of an array that grows (zeroed), or NULL. */
+struct load_item *load_add_item(struct load_item **items, uint32_t *count, uint32_t *cap);
 
 /* Adds an item (zeroed); NULL: out of memory. Pointers to items become invalid. */
 struct load_item *load_add(struct load *load);
 /* The item of that path as the list has it, or NULL. For the few that are looked for by name. */
 struct load_item *load_find(struct load *load, const char *path);
+
+/*
+ * ---- older.c ----
+ */
+
+/* Fills load->wanted from the target's items. */
+int older_collect_wanted(struct load *load);
+/* A file said to be unchanged must be in the list of every backup down to the one that stores it. */
+int older_check_wanted(const struct load *load);
+/* The lists below the target's; sums has that of the target. cache: see lists.h, or NULL. */
+int older_load(struct load *load, const char *cache, struct content_sums *sums);
 
 /*
  * ---- item.c: the content of a file as its line has it ----

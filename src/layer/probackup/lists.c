@@ -1,0 +1,204 @@
+/*
+ * layer/probackup/lists.c: see lists.h.
+ *
+ *	line	u32 wanted, u32 mode, i64 size, u64 hdr_off, u32 crc, segno, n_blocks, n_headers,
+ *		hdr_crc, hdr_size, u8 is_datafile, u8 is_cfs, u8[14] compress_alg
+ */
+#include "layer/probackup/lists.h"
+#include "base/util.h"
+
+#define MAGIC  "PGOLST01"
+#define HEAD   36u
+#define MEMBER (LISTS_DIGEST + 4u)
+#define LINE   64u
+#define ALG    14u /* bytes of compress_alg */
+
+/* ---- writing ---- */
+
+static uint8_t *more(struct lists *lists, uint8_t **array, uint32_t *count, uint32_t *cap,
+		     size_t size)
+{
+	if (lists->failed)
+		return NULL;
+	if (*count == *cap) {
+		uint32_t bigger = MAX(*cap * 2, 256u);
+		void *p = bigger * size <= LISTS_BYTES_MAX ? reallocarray(*array, bigger, size)
+							   : NULL;
+
+		if (p == NULL) {
+			lists->failed = true;
+			return NULL;
+		}
+		*array = p;
+		*cap = bigger;
+	}
+	return *array + (*count)++ * size;
+}
+
+void lists_add_member(struct lists *lists)
+{
+	uint8_t *at = more(lists, &lists->heads, &lists->members, &lists->member_cap, MEMBER);
+
+	if (at != NULL)
+		memset(at, 0, MEMBER);
+}
+
+void lists_add_line(struct lists *lists, uint32_t wanted, const struct content_line *line)
+{
+	uint8_t *at = more(lists, &lists->lines, &lists->records, &lists->record_cap, LINE);
+	uint8_t *count;
+
+	if (at == NULL)
+		return;
+	/* Names of codecs are shorter; a line with a longer one is refused. */
+	if (strlen(line->compress_alg) >= ALG) {
+		lists->failed = true;
+		return;
+	}
+	memset(at, 0, LINE);
+	put_le32(at, wanted);
+	put_le32(at + 4, line->mode);
+	put_le64(at + 8, (uint64_t)line->size);
+	put_le64(at + 16, line->hdr_off);
+	put_le32(at + 24, line->crc);
+	put_le32(at + 28, line->segno);
+	put_le32(at + 32, line->n_blocks);
+	put_le32(at + 36, line->n_headers);
+	put_le32(at + 40, line->hdr_crc);
+	put_le32(at + 44, line->hdr_size);
+	at[48] = line->is_datafile;
+	at[49] = line->is_cfs;
+	memcpy(at + 50, line->compress_alg, strlen(line->compress_alg));
+	count = lists->heads + (size_t)(lists->members - 1) * MEMBER + LISTS_DIGEST;
+	put_le32(count, get_le32(count) + 1);
+}
+
+void lists_end_member(struct lists *lists, const uint8_t digest[LISTS_DIGEST])
+{
+	if (!lists->failed)
+		memcpy(lists->heads + (size_t)(lists->members - 1) * MEMBER, digest, LISTS_DIGEST);
+}
+
+static uint32_t crc_of(const uint8_t *bytes, size_t len)
+{
+	return crc32c(crc32c(0, bytes, HEAD - 4), bytes + HEAD, len - HEAD);
+}
+
+uint8_t *lists_bytes(const struct lists *lists, size_t *ret_len)
+{
+	size_t heads = (size_t)lists->members * MEMBER, lines = (size_t)lists->records * LINE;
+	size_t len = HEAD + heads + lines;
+	uint8_t *bytes = malloc(len);
+
+	if (bytes == NULL)
+		return NULL;
+	memcpy(bytes, MAGIC, 8);
+	memcpy(bytes + 8, lists->key, LISTS_KEY);
+	put_le32(bytes + 24, lists->members);
+	put_le32(bytes + 28, lists->records);
+	if (heads > 0)
+		memcpy(bytes + HEAD, lists->heads, heads);
+	if (lines > 0)
+		memcpy(bytes + HEAD + heads, lists->lines, lines);
+	put_le32(bytes + HEAD - 4, crc_of(bytes, len));
+	*ret_len = len;
+	return bytes;
+}
+
+/* ---- reading ---- */
+
+uint32_t lists_member_lines(const struct lists *lists, uint32_t member, const uint8_t **ret_digest)
+{
+	const uint8_t *at = lists->heads + (size_t)member * MEMBER;
+
+	*ret_digest = at;
+	return get_le32(at + LISTS_DIGEST);
+}
+
+uint32_t lists_line(const struct lists *lists, uint32_t number, struct content_line *ret)
+{
+	const uint8_t *at = lists->lines + (size_t)number * LINE;
+
+	memset((char *)ret + offsetof(struct content_line, size), 0,
+	       sizeof(*ret) - offsetof(struct content_line, size));
+	ret->mode = get_le32(at + 4);
+	ret->size = (int64_t)get_le64(at + 8);
+	ret->hdr_off = get_le64(at + 16);
+	ret->crc = get_le32(at + 24);
+	ret->segno = get_le32(at + 28);
+	ret->n_blocks = get_le32(at + 32);
+	ret->n_headers = get_le32(at + 36);
+	ret->hdr_crc = get_le32(at + 40);
+	ret->hdr_size = get_le32(at + 44);
+	ret->is_datafile = at[48] != 0;
+	ret->is_cfs = at[49] != 0;
+	memcpy(ret->compress_alg, at + 50, ALG - 1);
+	return get_le32(at);
+}
+
+/* Each member's lines are of different files, and each file that is wanted whole has one. */
+static bool lines_fit(const struct lists *lists, const struct wanted_table *table)
+{
+	uint32_t number = 0, whole = 0;
+
+	for (uint32_t m = 0; m < lists->members; m++) {
+		const uint8_t *digest;
+
+		for (uint32_t left = lists_member_lines(lists, m, &digest); left > 0; left--) {
+			uint32_t i = get_le32(lists->lines + (size_t)number++ * LINE);
+			struct wanted *w = i < table->count ? &table->items[i] : NULL;
+
+			if (w == NULL || w->seen == m + 1 ||
+			    (w->want == WANT_WHOLE ? w->seen != 0 : w->want != WANT_BLOCKS))
+				return false;
+			w->seen = m + 1;
+			whole += w->want == WANT_WHOLE;
+		}
+	}
+	for (uint32_t i = 0; i < table->count; i++)
+		whole -= table->items[i].want == WANT_WHOLE;
+	return whole == 0;
+}
+
+static bool counts_fit(const struct lists *lists)
+{
+	uint64_t sum = 0;
+	const uint8_t *digest;
+
+	for (uint32_t m = 0; m < lists->members; m++)
+		sum += lists_member_lines(lists, m, &digest);
+	return sum == lists->records;
+}
+
+bool lists_parse(struct lists *lists, const uint8_t *bytes, size_t len,
+		 const uint8_t key[LISTS_KEY], uint32_t members, const struct wanted_table *table)
+{
+	size_t heads = (size_t)members * MEMBER, lines;
+	bool fits;
+
+	if (len < HEAD + heads || memcmp(bytes, MAGIC, 8) != 0 ||
+	    memcmp(bytes + 8, key, LISTS_KEY) != 0 || get_le32(bytes + 24) != members)
+		return false;
+	lines = (size_t)get_le32(bytes + 28) * LINE;
+	if (len != HEAD + heads + lines || get_le32(bytes + HEAD - 4) != crc_of(bytes, len))
+		return false;
+	lists->members = members;
+	lists->records = get_le32(bytes + 28);
+	lists->heads = malloc(heads + 1);
+	lists->lines = malloc(lines + 1);
+	if (lists->heads == NULL || lists->lines == NULL)
+		return false;
+	memcpy(lists->heads, bytes + HEAD, heads);
+	memcpy(lists->lines, bytes + HEAD + heads, lines);
+	fits = counts_fit(lists) && lines_fit(lists, table);
+	for (uint32_t i = 0; i < table->count; i++)
+		table->items[i].seen = 0;
+	return fits;
+}
+
+void lists_free(struct lists *lists)
+{
+	free(lists->heads);
+	free(lists->lines);
+	*lists = (struct lists){0};
+}

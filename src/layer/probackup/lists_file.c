@@ -1,0 +1,95 @@
+/*
+ * layer/probackup/lists_file.c: the file of lists.c, and what it is good for.
+ */
+#include "base/cache_dir.h"
+#include "base/sys.h"
+#include "base/util.h"
+#include "layer/probackup/lists.h"
+#include "layer/probackup/probackup.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#define NAME	"lists"
+#define SETTLED 2 /* seconds: the coarsest times of a file system that holds a store */
+
+static bool is_settled(const struct stat *st, time_t now)
+{
+	return st->st_mtim.tv_sec + SETTLED <= now && st->st_ctim.tv_sec + SETTLED <= now;
+}
+
+static bool hash_member(const struct probackup_layer *member, time_t now, XXH3_state_t *hash)
+{
+	uint8_t fields[48];
+	struct stat st;
+
+	if (sys_fstatat(member->base.dirfd, "backup_content.control", &st, AT_SYMLINK_NOFOLLOW) <
+		    0 ||
+	    !S_ISREG(st.st_mode) || !is_settled(&st, now))
+		return false;
+	put_le64(fields, st.st_ino);
+	put_le64(fields + 8, (uint64_t)st.st_size);
+	put_le64(fields + 16, (uint64_t)ns_of(st.st_mtim.tv_sec, st.st_mtim.tv_nsec));
+	put_le64(fields + 24, (uint64_t)ns_of(st.st_ctim.tv_sec, st.st_ctim.tv_nsec));
+	put_le32(fields + 32, member->control.content_crc);
+	put_le32(fields + 36, member->control.has_crc);
+	put_le64(fields + 40, member->control.program_version);
+	(void)XXH3_128bits_update(hash, member->base.id, strlen(member->base.id) + 1);
+	(void)XXH3_128bits_update(hash, fields, sizeof(fields));
+	return true;
+}
+
+bool lists_key(const struct probackup_chain *chain, bool external,
+	       const uint8_t target_digest[LISTS_DIGEST], uint8_t ret[LISTS_KEY])
+{
+	XXH3_state_t *hash = XXH3_createState();
+	const uint8_t flag = external;
+	time_t now = time(NULL);
+	XXH128_canonical_t digest;
+	bool ok = hash != NULL;
+
+	if (ok) {
+		(void)XXH3_128bits_reset(hash);
+		(void)XXH3_128bits_update(hash, &flag, sizeof(flag));
+		(void)XXH3_128bits_update(hash, target_digest, LISTS_DIGEST);
+	}
+	for (unsigned i = 0; i + 1 < chain->base.count && ok; i++)
+		ok = hash_member(&chain->members[i], now, hash);
+	if (ok) {
+		XXH128_canonicalFromHash(&digest, XXH3_128bits_digest(hash));
+		memcpy(ret, digest.digest, LISTS_KEY);
+	}
+	(void)XXH3_freeState(hash);
+	return ok;
+}
+
+void lists_save(const struct lists *lists, const char *cache)
+{
+	bool nothing = lists->failed || lists->members == 0;
+	_cleanup_close_ int fd = nothing ? -1 : cache_dir_open(AT_FDCWD, cache, false);
+	_cleanup_free_ uint8_t *bytes = NULL;
+	char temp[24];
+	size_t len;
+
+	if (fd >= 0)
+		bytes = lists_bytes(lists, &len);
+	if (bytes == NULL)
+		return;
+	(void)snprintf(temp, sizeof(temp), NAME "-%x", (unsigned)getpid());
+	(void)cache_dir_put(fd, temp, NAME, bytes, len);
+}
+
+bool lists_load(struct lists *lists, const char *cache, const uint8_t key[LISTS_KEY],
+		uint32_t members, const struct wanted_table *table)
+{
+	_cleanup_close_ int fd = cache_dir_open(AT_FDCWD, cache, false);
+	_cleanup_free_ char *bytes = NULL;
+	size_t len;
+
+	return fd >= 0 && sys_read_file(fd, NAME, 2 * LISTS_BYTES_MAX, &bytes, &len) == 0 &&
+	       lists_parse(lists, (const uint8_t *)bytes, len, key, members, table);
+}

@@ -1,0 +1,246 @@
+/*
+ * layer/probackup/older.c: what the lists below the target's give, newest first: from the lists, or
+ * from what an earlier mount has kept of them (lists.c).
+ */
+#include "base/util.h"
+#include "layer/probackup/lists.h"
+#include "layer/probackup/probackup.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+/* What an older list gives to the manifest of its layer. */
+struct collected {
+	struct load *load;
+	struct load_item *items;
+	uint32_t count, cap;
+};
+
+int older_collect_wanted(struct load *load)
+{
+	int rc = wanted_init(&load->wanted, load->count);
+
+	for (uint32_t i = 0; i < load->count && rc == 0; i++) {
+		const struct load_item *item = &load->items[i];
+
+		if (item->want == WANT_NOTHING)
+			continue;
+		wanted_add(&load->wanted, item->key, i, item->want);
+		load->whole += item->want == WANT_WHOLE;
+	}
+	return rc;
+}
+
+static int take_older_blocks(struct collected *c, const struct content_line *line,
+			     const struct load_item *target, struct errmsg *e)
+{
+	struct load_item *item;
+
+	if (line->size <= 0)
+		return 0;
+	if (!line->is_datafile || line->is_cfs)
+		return errmsg_set(e, -EUCLEAN,
+				  "'%s' is no data file here, but is one in a newer backup",
+				  line->path);
+	item = load_add_item(&c->items, &c->count, &c->cap);
+	if (item == NULL)
+		return -ENOMEM;
+	item->entry.path = target->entry.path;
+	item->entry.mode = line->mode;
+	item->file.name = target->file.name;
+	return item_fill_blocks(line, item, e);
+}
+
+/* The first backup below the target that stores the file has all of it. */
+static int take_older_whole(struct collected *c, const struct content_line *line,
+			    struct wanted *wanted, struct errmsg *e)
+{
+	struct load *load = c->load;
+	struct load_item *target = &load->items[wanted->item], *item;
+
+	if (line->is_datafile || !S_ISREG(line->mode))
+		return errmsg_set(e, -EUCLEAN,
+				  "'%s' is no plain file here, but is one in a newer backup",
+				  line->path);
+	if (line->size < 0)
+		return 0;
+	wanted->want = WANT_NOTHING;
+	load->whole--;
+	if (target->entry.kind == LAYER_INLINE)
+		return present_auto_conf(load, target, load->member, (uint64_t)line->size,
+					 line->crc);
+	target->entry.size = (uint64_t)line->size;
+	item = load_add_item(&c->items, &c->count, &c->cap);
+	if (item == NULL)
+		return -ENOMEM;
+	item->entry.path = target->entry.path;
+	item->entry.mode = line->mode;
+	item->file.name = target->file.name;
+	item_fill_plain(line, item);
+	return 0;
+}
+
+static bool stores_something(const struct wanted *wanted, const struct content_line *line)
+{
+	return wanted->want == WANT_BLOCKS ? line->size > 0
+					   : wanted->want == WANT_WHOLE && line->size >= 0;
+}
+
+static int take_wanted(struct collected *c, const struct content_line *line, struct wanted *wanted,
+		       struct errmsg *e)
+{
+	if (wanted->want == WANT_BLOCKS)
+		return take_older_blocks(c, line, &c->load->items[wanted->item], e);
+	return wanted->want == WANT_WHOLE ? take_older_whole(c, line, wanted, e) : 0;
+}
+
+static struct wanted *find_wanted(const struct load *load, const struct content_line *line)
+{
+	char key[CONTENT_PATH_MAX + 16];
+	int len;
+
+	if (line->external_dir_num == 0)
+		return wanted_find(&load->wanted, line->path, line->path_len);
+	len = external_key(line, key, sizeof(key));
+	return len > 0 ? wanted_find(&load->wanted, key, (uint32_t)len) : NULL;
+}
+
+static int take_older_line(void *ctx, const struct content_line *line, struct errmsg *e)
+{
+	struct collected *c = ctx;
+	struct load *load = c->load;
+	struct wanted *wanted;
+	int rc;
+
+	rc = load_note_blob(load, line, e);
+	if (rc < 0)
+		return rc;
+	if (line->external_dir_num != 0 && !load->external)
+		return 0;
+	rc = load_check_keys(load, line, e);
+	if (rc < 0)
+		return rc;
+	wanted = find_wanted(load, line);
+	if (wanted == NULL)
+		return 0;
+	if (wanted->seen == load->member + 1)
+		return errmsg_set(e, -EUCLEAN, "'%s' is listed twice", line->path);
+	wanted->seen = load->member + 1;
+	if (stores_something(wanted, line))
+		lists_add_line(load->kept, (uint32_t)(wanted - load->wanted.items), line);
+	return take_wanted(c, line, wanted, e);
+}
+
+int older_check_wanted(const struct load *load)
+{
+	const char *id = load->chain->members[load->member].base.id;
+
+	for (uint32_t i = 0; i < load->wanted.count && load->whole > 0; i++) {
+		const struct wanted *w = &load->wanted.items[i];
+
+		if (w->want != WANT_WHOLE)
+			continue;
+		/* The target's own list has them all. */
+		if (w->seen != load->member + 1 && load->member + 1 < load->chain->base.count)
+			return errmsg_set(load->e, -EUCLEAN,
+					  "backup %s: '%s' is not in its list, but unchanged since "
+					  "then says a "
+					  "newer backup",
+					  id, w->path);
+		if (load->member == 0)
+			return errmsg_set(load->e, -EUCLEAN,
+					  "backup %s: '%s' is unchanged since an older backup, but "
+					  "this one is "
+					  "the oldest",
+					  id, w->path);
+	}
+	return 0;
+}
+
+static int build_older(struct probackup_layer *layer, struct collected *c)
+{
+	for (uint32_t i = 0; i < c->count; i++) {
+		c->items[i].entry.base_limit = LAYER_NO_LIMIT; /* only the target's counts */
+		c->items[i].file.limit = LAYER_NO_LIMIT;
+	}
+	manifest_sort(c->items, c->count);
+	return manifest_build(layer, c->items, c->count);
+}
+
+static int read_older(struct load *load, struct content_sums *ret)
+{
+	struct collected c = {.load = load};
+	int rc;
+
+	lists_add_member(load->kept);
+	rc = load_read_list(load, take_older_line, &c, ret);
+	if (rc == 0)
+		rc = older_check_wanted(load);
+	if (rc == 0)
+		rc = build_older(&load->chain->members[load->member], &c);
+	lists_end_member(load->kept, ret->digest);
+	free(c.items);
+	return rc;
+}
+
+/* The lines of one member as an earlier mount has kept them, from the one numbered *number on. */
+static int take_kept(struct load *load, const struct lists *lists, uint32_t lines, uint32_t *number)
+{
+	struct collected c = {.load = load};
+	struct content_line line;
+	int rc = 0;
+
+	for (; lines > 0 && rc == 0; lines--) {
+		struct wanted *wanted = &load->wanted.items[lists_line(lists, (*number)++, &line)];
+
+		memcpy(line.path, wanted->path, wanted->path_len + 1);
+		line.path_len = wanted->path_len;
+		rc = take_wanted(&c, &line, wanted, load->e);
+	}
+	if (rc == 0)
+		rc = build_older(&load->chain->members[load->member], &c);
+	free(c.items);
+	return rc;
+}
+
+static int take_all_kept(struct load *load, const struct lists *lists, struct content_sums *sums)
+{
+	uint32_t number = 0;
+	int rc = 0;
+
+	for (uint32_t m = 0; m < lists->members && rc == 0; m++) {
+		const uint8_t *digest;
+		uint32_t lines = lists_member_lines(lists, m, &digest);
+
+		load->member--;
+		memcpy(sums[load->member].digest, digest, LISTS_DIGEST);
+		rc = take_kept(load, lists, lines, &number);
+	}
+	return rc;
+}
+
+static int read_all(struct load *load, struct content_sums *sums)
+{
+	int rc = 0;
+
+	while (rc == 0 && load->member > 0) {
+		load->member--;
+		rc = read_older(load, &sums[load->member]);
+	}
+	return rc;
+}
+
+int older_load(struct load *load, const char *cache, struct content_sums *sums)
+{
+	struct lists *kept = load->kept;
+	bool has_key = cache != NULL &&
+		       lists_key(load->chain, load->external, sums[load->member].digest, kept->key);
+	_cleanup_lists_ struct lists lists = {0};
+
+	if (has_key && lists_load(&lists, cache, kept->key, load->member, &load->wanted)) {
+		kept->failed = true; /* it is there already */
+		return take_all_kept(load, &lists, sums);
+	}
+	kept->failed = !has_key;
+	return read_all(load, sums);
+}
