@@ -4,10 +4,11 @@
  *
  *	mkstore STORE [--from DATADIR] [--files N] [--blocks N] [--increments N] [--changed PERCENT]
  *	        [--codec zlib|pglz|none] [--level N] [--random PERCENT] [--plain N]
- *	        [--instance NAME] [--seed N]
+ *	        [--instance NAME] [--seed N] [--same]
  *
  * Without --from there are N relations of so many blocks each, whose pages are so many percent
- * random bytes, and N plain files. With it the FULL backup is that (shut down) data directory. Each
+ * random bytes, and N plain files; with --same they all have the same pages, made only once, and a
+ * store of a terabyte is a matter of copying. With it the FULL backup is that (shut down) data directory. Each
  * increment changes so many percent of all pages. The chain's ids, oldest first, and its sizes go
  * to stdout.
  */
@@ -162,7 +163,9 @@ static struct data_file *add_data(const char *path, uint32_t blocks)
 	tree.datas = grow(tree.datas, tree.data_count, sizeof(*tree.datas));
 	file = &tree.datas[tree.data_count];
 	*file = (struct data_file){
-		.path = strdup(path), .number = (uint32_t)tree.data_count, .blocks = blocks};
+		.path = strdup(path),
+		.number = options.same ? 0 : (uint32_t)tree.data_count,
+		.blocks = blocks};
 	tree.data_count++;
 	return file;
 }
@@ -325,14 +328,13 @@ static void parse(int argc, char **argv)
 		{"plain", required_argument, NULL, 'p'},
 		{"instance", required_argument, NULL, 'n'},
 		{"seed", required_argument, NULL, 's'},
+		{"same", no_argument, NULL, 'S'},
 		{0},
 	};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", names, NULL)) >= 0) {
-		unsigned n = c == 'F' || c == 'k' || c == 'n' || c == '?'
-				     ? 0
-				     : (unsigned)strtoul(optarg, NULL, 10);
+		unsigned n = strchr("FknS?", c) ? 0 : (unsigned)strtoul(optarg, NULL, 10);
 
 		switch (c) {
 		case 'F':
@@ -367,6 +369,9 @@ static void parse(int argc, char **argv)
 			break;
 		case 's':
 			options.seed = n;
+			break;
+		case 'S':
+			options.same = true;
 			break;
 		default:
 			exit(2);

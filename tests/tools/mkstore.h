@@ -16,6 +16,7 @@ struct options {
 	unsigned files, blocks, increments, changed, level, random, plain;
 	uint64_t seed;
 	bool checksums; /* the cluster has them */
+	bool same;	/* the relations of one length have the same pages */
 };
 
 struct dir {

@@ -16,8 +16,16 @@
 #define FIRST_START 1795169551 /* TOSPOV */
 #define HEADER	    24u
 
+/* What --same writes once more for the next file. */
+struct copy {
+	uint8_t *bytes, *raw;
+	uint64_t size;
+	uint32_t count, crc, blocks, segno;
+};
+
 struct backup {
 	const struct options *o;
+	struct copy last;
 	char path[600];
 	char id[16], parent[16];
 	FILE *list, *map;
@@ -160,7 +168,7 @@ static size_t pglz(const uint8_t *in, size_t len, uint8_t *out, size_t max)
 }
 
 /* Payload of the page behind to; PG_BLCKSZ: raw. */
-static size_t compress_page(struct backup *b, const uint8_t *page, uint8_t *to)
+static size_t compress_page(const struct backup *b, const uint8_t *page, uint8_t *to)
 {
 	size_t len = 0;
 
@@ -202,25 +210,20 @@ static size_t put_blob(struct backup *b, const uint8_t *raw, size_t len)
 	return n;
 }
 
-/* The stream of the pages; returns how many, their headers in raw. */
-static uint32_t put_pages(struct backup *b, const struct data_file *file, unsigned number,
-			  bool (*is_changed)(unsigned, const struct data_file *, uint32_t),
-			  uint8_t *raw, uint32_t *ret_crc, uint64_t *ret_size)
+/* Writes the stream of the pages; returns how many, their headers in raw. */
+static uint32_t make_pages(const struct backup *b, const struct data_file *file, unsigned number,
+			   bool (*is_changed)(unsigned, const struct data_file *, uint32_t),
+			   uint8_t *raw, uint32_t *ret_crc, uint64_t *ret_size, FILE *f)
 {
 	uint8_t page[PG_BLCKSZ], record[8 + PG_BLCKSZ];
 	uint32_t count = 0, crc = 0;
 	uint64_t pos = 0;
-	char path[1400];
-	FILE *f = NULL;
 
-	(void)snprintf(path, sizeof(path), "%s/database/%s", b->path, file->path);
 	for (uint32_t block = 0; block < file->blocks; block++) {
 		size_t len;
 
 		if (!is_changed(number, file, block))
 			continue;
-		if (!f)
-			f = create(path);
 		page_of(file, block, number, page);
 		len = compress_page(b, page, record + 8);
 		put_le32(record, block);
@@ -232,33 +235,69 @@ static uint32_t put_pages(struct backup *b, const struct data_file *file, unsign
 		count++;
 	}
 	put_le32(raw + (size_t)count * HEADER + 12, (uint32_t)pos);
-	if (f)
-		finish(f, path);
-	b->data_bytes += pos;
 	*ret_crc = crc;
 	*ret_size = pos;
 	return count;
 }
 
+static bool is_last(const struct backup *b, const struct data_file *file)
+{
+	return b->o->same && b->last.bytes && b->last.blocks == file->blocks &&
+	       b->last.segno == file->segno;
+}
+
+/* The pages of the file into b->last. */
+static void take_pages(struct backup *b, const struct data_file *file, unsigned number,
+		       bool (*is_changed)(unsigned, const struct data_file *, uint32_t))
+{
+	size_t raw_len = ((size_t)file->blocks + 1) * HEADER, len;
+	char *bytes = NULL;
+	FILE *f = open_memstream(&bytes, &len);
+
+	free(b->last.raw);
+	free(b->last.bytes);
+	b->last = (struct copy){
+		.raw = calloc(1, raw_len), .blocks = file->blocks, .segno = file->segno};
+	if (!f || !b->last.raw)
+		err(1, "memory");
+	b->last.count = make_pages(b, file, number, is_changed, b->last.raw, &b->last.crc,
+				   &b->last.size, f);
+	finish(f, "memory");
+	b->last.bytes = (uint8_t *)bytes;
+}
+
+static void put_pages(struct backup *b, const struct data_file *file)
+{
+	char path[1400];
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "%s/database/%s", b->path, file->path);
+	f = create(path);
+	(void)fwrite(b->last.bytes, 1, b->last.size, f);
+	finish(f, path);
+	b->data_bytes += b->last.size;
+}
+
 static void put_data(struct backup *b, const struct data_file *file, unsigned number,
 		     bool (*is_changed)(unsigned, const struct data_file *, uint32_t))
 {
-	uint8_t *raw = calloc((size_t)file->blocks + 1, HEADER);
 	char rest[256] = "", full[64] = "", blocks[64] = "";
-	uint32_t crc, count;
+	uint64_t off = b->map_len;
 	size_t blob, raw_len;
-	uint64_t size, off = b->map_len;
+	uint32_t count;
 
-	if (!raw)
-		err(1, "memory");
-	count = put_pages(b, file, number, is_changed, raw, &crc, &size);
+	if (!is_last(b, file))
+		take_pages(b, file, number, is_changed);
+	count = b->last.count;
 	raw_len = ((size_t)count + 1) * HEADER;
 	if (count > 0) {
-		blob = put_blob(b, raw, raw_len);
+		put_pages(b, file);
+		blob = put_blob(b, b->last.raw, raw_len);
 		(void)snprintf(rest, sizeof(rest),
 			       ",\"n_headers\":\"%u\",\"hdr_crc\":\"%u\",\"hdr_off\":\"%llu\","
 			       "\"hdr_size\":\"%zu\"",
-			       count, crc32c(0, raw, raw_len), (unsigned long long)off, blob);
+			       count, crc32c(0, b->last.raw, raw_len), (unsigned long long)off,
+			       blob);
 	}
 	if (count > 0)
 		(void)snprintf(full, sizeof(full), ",\"full_size\":\"%llu\"",
@@ -272,12 +311,11 @@ static void put_data(struct backup *b, const struct data_file *file, unsigned nu
 	     "\"dbOid\":\"%u\"%s,"
 	     "\"segno\":\"%u\"%s%s}",
 	     file->path,
-	     count > 0		? (long long)size
+	     count > 0		? (long long)b->last.size
 	     : file->blocks > 0 ? -1LL
 				: 0LL,
-	     crc, count > 0 ? b->o->codec : "none", database_of(file->path), full, file->segno,
-	     blocks, rest);
-	free(raw);
+	     b->last.crc, count > 0 ? b->o->codec : "none", database_of(file->path), full,
+	     file->segno, blocks, rest);
 }
 
 /* ---- the backup ---- */
@@ -347,6 +385,8 @@ void store_backup(const struct options *o, const struct tree *tree, unsigned num
 	finish(b.list, b.path);
 	finish(b.map, b.path);
 	put_control(&b, number);
+	free(b.last.raw);
+	free(b.last.bytes);
 	libdeflate_free_compressor(b.compressor);
 	libdeflate_free_compressor(b.map_compressor);
 	(void)printf("%s %llu\n", b.id, (unsigned long long)b.data_bytes);
