@@ -65,18 +65,46 @@ static void print_layers(const cJSON *status)
 	(void)putchar('\n');
 }
 
+/* The bound that so many of all requests stayed below, in microseconds; 0: there is none. */
+static double latency_of(const cJSON *request, double share)
+{
+	const cJSON *buckets = cJSON_GetObjectItemCaseSensitive(request, "latency"), *bucket;
+	double all =
+		number_at(cJSON_GetArrayItem(buckets, cJSON_GetArraySize(buckets) - 1), "count");
+
+	cJSON_ArrayForEach(bucket, buckets)
+	{
+		if (all > 0 && number_at(bucket, "count") >= share * all)
+			return number_at(bucket, "below_ns") / 1000;
+	}
+	return 0;
+}
+
+static void print_below(const cJSON *request, double share)
+{
+	double us = latency_of(request, share);
+
+	if (us > 0)
+		(void)printf(" %12.0f", us);
+	else
+		(void)printf(" %12s", "-");
+}
+
 static void print_requests(const cJSON *status)
 {
 	const cJSON *r;
 
-	(void)printf("\n%-12s %12s %10s %14s\n", "request", "count", "errors", "mean us");
+	(void)printf("\n%-12s %12s %10s %12s %12s %12s\n", "request", "count", "errors", "mean us",
+		     "half below", "99 % below");
 	cJSON_ArrayForEach(r, cJSON_GetObjectItemCaseSensitive(status, "requests"))
 	{
 		double count = number_at(r, "count");
 
-		(void)printf("%-12s %12.0f %10.0f %14.1f\n", r->string, count,
-			     number_at(r, "errors"),
+		(void)printf("%-12s %12.0f %10.0f %12.1f", r->string, count, number_at(r, "errors"),
 			     count > 0 ? number_at(r, "total_ns") / count / 1000 : 0);
+		print_below(r, 0.5);
+		print_below(r, 0.99);
+		(void)putchar('\n');
 	}
 }
 
@@ -107,8 +135,8 @@ void status_print_text(const cJSON *status)
 	(void)printf("%-12s %.0f open, %.0f nodes, %.0f requests in flight\n", "files",
 		     number_at(status, "fds"), number_at(status, "nodes"),
 		     number_at(status, "in_flight"));
-	(void)printf("%-12s %.0f reads of bad pages, %.0f of bad files; %.0f failed files\n", "damage",
-		     number_at(status, "bad_pages"), number_at(status, "bad_files"),
+	(void)printf("%-12s %.0f reads of bad pages, %.0f of bad files; %.0f failed files\n",
+		     "damage", number_at(status, "bad_pages"), number_at(status, "bad_files"),
 		     number_at(status, "failed_files"));
 	print_requests(status);
 }
@@ -156,6 +184,8 @@ static void print_group(const cJSON *group, const char *mountpoint)
 		{
 			char suffix[64];
 
+			if (!cJSON_IsNumber(field))
+				continue;
 			(void)snprintf(suffix, sizeof(suffix), "_%s", field->string);
 			print_sample(group->string, suffix, mountpoint, "type", item->string,
 				     field->valuedouble);
@@ -167,6 +197,39 @@ static bool is_fact(const char *key)
 {
 	return strcmp(key, "pid") == 0 || strcmp(key, "uid") == 0 || strcmp(key, "gid") == 0 ||
 	       strcmp(key, "pg_version") == 0;
+}
+
+/* A histogram as Prometheus has it: cumulative buckets in seconds, sum and count. */
+static void print_latency(const cJSON *request, const char *mountpoint)
+{
+	const cJSON *bucket;
+	double count = 0;
+
+	cJSON_ArrayForEach(bucket, cJSON_GetObjectItemCaseSensitive(request, "latency"))
+	{
+		double below = number_at(bucket, "below_ns");
+		char le[32] = "+Inf";
+
+		if (below > 0)
+			(void)snprintf(le, sizeof(le), "%.9g", below / 1e9);
+		(void)printf("pgoverlay_request_seconds_bucket{mountpoint=\"");
+		print_label(mountpoint);
+		count = number_at(bucket, "count");
+		(void)printf("\",type=\"%s\",le=\"%s\"} %.17g\n", request->string, le, count);
+	}
+	print_sample("request_seconds", "_sum", mountpoint, "type", request->string,
+		     number_at(request, "total_ns") / 1e9);
+	/* Not that of all requests: some are answered before they are measured. */
+	print_sample("request_seconds", "_count", mountpoint, "type", request->string, count);
+}
+
+static void print_latencies(const cJSON *status, const char *mountpoint)
+{
+	const cJSON *request;
+
+	(void)printf("# TYPE pgoverlay_request_seconds histogram\n");
+	cJSON_ArrayForEach(request, cJSON_GetObjectItemCaseSensitive(status, "requests"))
+		print_latency(request, mountpoint);
 }
 
 void status_print_prometheus(const cJSON *status)
@@ -184,4 +247,5 @@ void status_print_prometheus(const cJSON *status)
 		else if (cJSON_IsObject(item))
 			print_group(item, mountpoint);
 	}
+	print_latencies(status, mountpoint);
 }

@@ -99,10 +99,23 @@ struct request {
 	struct request *prev, *next; /* in flight, oldest first; or the free list */
 };
 
+/* Bucket i counts what took less than LATENCY_FIRST << i nanoseconds and not less than half of it; the last one all that took longer. */
+#define LATENCY_FIRST	1024u
+#define LATENCY_BUCKETS 25u /* the last but one ends at 8.6 s */
+
 struct request_stats {
 	uint64_t count[REQUEST_MAX_], errors[REQUEST_MAX_], ns[REQUEST_MAX_];
+	uint64_t latency[REQUEST_MAX_][LATENCY_BUCKETS];
 	uint64_t read_bytes, write_bytes;
 };
+
+/* The bucket of so many nanoseconds. Pure. */
+static inline unsigned latency_bucket(uint64_t ns)
+{
+	unsigned bits = ns < LATENCY_FIRST ? 0 : 64 - (unsigned)__builtin_clzll(ns / LATENCY_FIRST);
+
+	return bits < LATENCY_BUCKETS ? bits : LATENCY_BUCKETS - 1;
+}
 
 /* Something the loop waits for. */
 struct loop_source {

@@ -157,9 +157,11 @@ static void unref(struct session *s, struct file *file)
 void request_done(struct request *req, int rc)
 {
 	struct session *s = req->session;
+	uint64_t ns = request_now() - req->begun;
 
 	s->stats.count[req->type]++;
-	s->stats.ns[req->type] += request_now() - req->begun;
+	s->stats.ns[req->type] += ns;
+	s->stats.latency[req->type][latency_bucket(ns)]++;
 	if (rc < 0)
 		s->stats.errors[req->type]++;
 	list_remove(s, req);

@@ -22,6 +22,23 @@ static void add(cJSON *to, const char *key, uint64_t value)
 	(void)cJSON_AddNumberToObject(to, key, (double)value);
 }
 
+/* Cumulative: how many took less than so many nanoseconds; at last, without a bound, all. */
+static void add_latency(cJSON *to, const uint64_t buckets[LATENCY_BUCKETS])
+{
+	cJSON *latency = cJSON_AddArrayToObject(to, "latency");
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < LATENCY_BUCKETS; i++) {
+		cJSON *bucket = cJSON_CreateObject();
+
+		sum += buckets[i];
+		if (i + 1 < LATENCY_BUCKETS)
+			add(bucket, "below_ns", (uint64_t)LATENCY_FIRST << i);
+		add(bucket, "count", sum);
+		(void)cJSON_AddItemToArray(latency, bucket);
+	}
+}
+
 static void add_requests(cJSON *to, const struct session *s)
 {
 	cJSON *requests = cJSON_AddObjectToObject(to, "requests");
@@ -37,6 +54,7 @@ static void add_requests(cJSON *to, const struct session *s)
 		add(r, "count", s->stats.count[i]);
 		add(r, "errors", s->stats.errors[i]);
 		add(r, "total_ns", s->stats.ns[i]);
+		add_latency(r, s->stats.latency[i]);
 	}
 	add(to, "errors", errors);
 	add(to, "read_bytes", s->stats.read_bytes);

@@ -9,7 +9,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdio.h>
+#include <unistd.h>
 
 static const struct store_driver *const drivers[] = {
 	&probackup_driver,
@@ -114,6 +116,16 @@ static int refuse(int dirfd, const char *path, struct errmsg *e)
 		path);
 }
 
+static int cannot_open(const char *path, int rc, struct errmsg *e)
+{
+	const struct passwd *pw = rc == -EACCES ? getpwuid(geteuid()) : NULL;
+
+	if (pw == NULL)
+		return errmsg_set(e, rc, "%s: %s", path, errmsg_text(NULL, rc));
+	return errmsg_set(e, rc, "%s: user %s must be able to read it: %s", path, pw->pw_name,
+			  errmsg_text(NULL, rc));
+}
+
 int store_open(const char *path, struct errmsg *e, struct store **ret)
 {
 	_cleanup_close_ int dirfd = -1;
@@ -125,11 +137,11 @@ int store_open(const char *path, struct errmsg *e, struct store **ret)
 				  "%s: a file; if it is a packed image: no driver for it yet",
 				  path);
 	if (dirfd < 0)
-		return errmsg_set(e, dirfd, "%s: %s", path, errmsg_text(NULL, dirfd));
+		return cannot_open(path, dirfd, e);
 	for (unsigned i = 0; i < ARRAY_SIZE(drivers); i++) {
 		rc = drivers[i]->probe(dirfd);
 		if (rc < 0)
-			return errmsg_set(e, rc, "%s: %s", path, errmsg_text(NULL, rc));
+			return cannot_open(path, rc, e);
 		if (rc > 0)
 			return drivers[i]->open(path, e, ret);
 	}

@@ -92,6 +92,22 @@ equal "status has the keys that scripts rely on" "$keys" ""
 equal "status lists the clone" "$(pgo status | grep -c "^running .*$mnt")" 1
 equal "the mount shows the backup" "$(read_one PG_VERSION)" 15
 if pgo status "$mnt" --format prometheus | grep -q '^pgoverlay_requests_count{mountpoint="'; then ok "status for Prometheus"; else not_ok "status for Prometheus"; fi
+# shellcheck disable=SC2317 # called through check
+latencies() {
+	pgo status "$mnt" --format prometheus | python3 -c '
+import re, sys
+buckets, counts = {}, {}
+for line in sys.stdin:
+    if m := re.match(r"pgoverlay_request_seconds_bucket\{.*type=\"(\w+)\",le=\"(\S+)\"\} (\d+)$", line):
+        buckets.setdefault(m[1], []).append((float(m[2]), int(m[3])))
+    elif m := re.match(r"pgoverlay_request_seconds_count\{.*type=\"(\w+)\"\} (\d+)$", line):
+        counts[m[1]] = int(m[2])
+assert counts["read"] > 0 and counts["lookup"] > 0, counts
+for kind, rows in buckets.items():
+    assert rows == sorted(rows) and [n for _, n in rows] == sorted(n for _, n in rows), rows
+    assert rows[-1] == (float("inf"), counts[kind]), rows'
+}
+check "and its histograms add up" latencies
 
 # ---- refusals ----
 
@@ -321,7 +337,7 @@ check "the owner unmounts what root has mounted" as_owner env PGOVERLAY_HOME="$P
 gone "nothing is left of it"
 
 chmod 0700 "$store" && chown root: "$store"
-refused "a store the owner cannot read is named" 1 "$store" pgo mount "$store" "$mnt" --owner "$PG_USER"
+refused "a store the owner cannot read is named, and the owner" 1 "$store: user $PG_USER must be able to read it" pgo mount "$store" "$mnt" --owner "$PG_USER"
 gone "and nothing stays mounted"
 equal "nor a clone" "$(clones)" 0
 finish

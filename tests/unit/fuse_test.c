@@ -2,6 +2,7 @@
  * tests/unit/fuse_test.c: the requests of src/fuse, one message at a time and many in flight.
  */
 #include "base/util.h"
+#include "fuse/fuse_internal.h"
 #include "fuse_pipe.h"
 #include "unit.h"
 
@@ -422,6 +423,17 @@ static void count_exactly(char **argv)
 	(void)execv("/proc/self/exe", argv);
 }
 
+START_TEST(latencies_have_their_bucket)
+{
+	ck_assert_uint_eq(latency_bucket(0), 0);
+	ck_assert_uint_eq(latency_bucket(UINT64_MAX), LATENCY_BUCKETS - 1);
+	for (unsigned i = 0; i + 1 < LATENCY_BUCKETS; i++) {
+		ck_assert_uint_eq(latency_bucket(((uint64_t)LATENCY_FIRST << i) - 1), i);
+		ck_assert_uint_eq(latency_bucket((uint64_t)LATENCY_FIRST << i), i + 1);
+	}
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
 	Suite *suite = suite_create("fuse");
@@ -447,6 +459,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, group_is_inherited);
 	tcase_add_test(tc, devices_are_refused);
 	tcase_add_test(tc, interrupts_change_nothing);
+	tcase_add_test(tc, latencies_have_their_bucket);
 	suite_add_tcase(suite, tc);
 	return unit_run(suite);
 }

@@ -61,18 +61,20 @@ def tree_cpu(pid):
     return total
 
 
+def evict_files(paths):
+    os.sync()
+    for path in paths:
+        try:
+            fd = os.open(path, os.O_RDONLY)
+        except OSError:
+            continue
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(fd)
+
+
 def evict(*trees):
     """The page cache of the files below; other people's stays."""
-    os.sync()
-    for tree in trees:
-        for place, _, names in os.walk(tree):
-            for name in names:
-                try:
-                    fd = os.open(os.path.join(place, name), os.O_RDONLY)
-                except OSError:
-                    continue
-                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-                os.close(fd)
+    evict_files(os.path.join(place, name) for tree in trees for place, _, names in os.walk(tree) for name in names)
 
 
 def fill_cache(*places):

@@ -1,10 +1,12 @@
 """Synthetic stores, without PostgreSQL: long chains, big ones, memory, and how much a diff takes."""
+import glob
 import os
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from figures import Figure, seconds
-from place import evict
+from place import call, evict, evict_files
 
 
 def relations(point):
@@ -93,6 +95,17 @@ def memory_of(pid):
         return next(int(line.split()[1]) / 1024 for line in f if line.startswith("VmRSS"))
 
 
+def peak_of(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return next(int(line.split()[1]) / 1024 for line in f if line.startswith("VmHWM"))
+
+
+def private_memory(pid):
+    """What goes when the process goes: not the program's text and libraries, which all of them share."""
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
+        return sum(int(line.split()[1]) for line in f if line.startswith("Private_")) / 1024
+
+
 def memory(site):
     files = "100000" if site.full else "10000"
     figures = []
@@ -101,9 +114,10 @@ def memory(site):
         store = site.mkstore(f"memory-{n}", "--increments", str(n), "--files", files, "--blocks", "4", "--plain", "10", "--changed", "1", "--random", "0")
         point, facts = site.mount(store, "m-memory", "--diff", site.own_dir("d-memory"))
         figure.add(memory_of(facts["pid"]))
-        loaded = Figure(f"daemon memory, {files} files, chain of {n}, all read", 512, None, unit="MiB", lower=True)
-        read_all(point)
-        loaded.add(memory_of(facts["pid"]))
+        loaded = Figure(f"daemon memory, {files} files, chain of {n}, 16 clients read all of it", 512, None, unit="MiB", lower=True)
+        with ThreadPoolExecutor(16) as readers:
+            list(readers.map(lambda _, p=point: read_all(p), range(16)))
+        loaded.add(peak_of(facts["pid"]))
         site.umount(point)
         figures += [figure, loaded]
     return figures
@@ -133,4 +147,64 @@ def diff_size(site):
     return [figure]
 
 
-ROWS = {"chain": chain_length, "big": big, "memory": memory, "diff": diff_size}
+LISTS = ("backup_content.control", "backup.control", "page_header_map")
+
+
+def list_files(store):
+    """All that a mount reads: of a million data files none."""
+    return [path for member in glob.glob(f"{store}/backups/*/*") for path in (os.path.join(member, name) for name in LISTS) if os.path.exists(path)]
+
+
+def read_whole(paths):
+    for path in paths:
+        with open(path, "rb", buffering=0) as f:
+            while f.read(1 << 20):
+                pass
+
+
+def many_files(site):
+    """The first mount of a store with very many files, nothing of it in the page cache, beside reading and parsing its lists."""
+    figures = []
+    for files, blocks, goal in ((100000, 1280 if site.full else 4, 1.5), (1000000, 1, None)):
+        figure = Figure(f"cold mount of {files} files over reading and parsing their lists", goal, None, lower=True)
+        store = site.mkstore(f"files-{files}-{blocks}", "--increments", "1", "--files", str(files), "--blocks", str(blocks), "--plain", "10",
+                             "--changed", "1", "--random", "0", "--same")
+        for _ in range(min(site.pairs, 3)):
+            needed = list_files(store)
+            lists = [path for path in needed if path.endswith(LISTS[0])]
+            evict_files(needed)
+            read = seconds(lambda p=lists: read_whole(p))
+            evict_files(needed)
+            parse = seconds(lambda s=store: call([f"{site.build}/tests/perf/read_lists", s]))
+            diff = site.own_dir("d-files")
+            evict_files(needed)
+            begun = time.monotonic()
+            point, facts = site.mount(store, "m-files", "--diff", diff)
+            took = time.monotonic() - begun
+            memory_used = memory_of(facts["pid"])
+            site.umount(point)
+            figure.add(took / parse)
+        figure.notes.append(
+            f"{sum(os.path.getsize(p) for p in lists) >> 20} MiB of lists; over reading them alone {took / read:.1f}; {memory_used:.0f} MiB of memory then")
+        figures.append(figure)
+    return figures
+
+
+def clones(site):
+    """Ten clones of one backup at once, idle; and what reading all of it takes the second of them after the first."""
+    figure = Figure("memory of a further idle clone", 32, None, unit="MiB", lower=True)
+    second = Figure("cold read of everything by the second clone, over the first's", 1.0, None)
+    store = site.mkstore("chain-clones", "--increments", "3", "--files", "200" if site.full else "50", "--blocks", "1024", "--changed", "10", "--plain", "1000")
+    points = [site.mount(store, f"m-clone-{n}", "--diff", site.own_dir(f"d-clone-{n}")) for n in range(10)]
+    for _, facts in points[1:]:
+        figure.add(private_memory(facts["pid"]))
+    evict(store, *(point for point, _ in points[:2]))
+    first = seconds(lambda: read_all(points[0][0]))
+    second.add(first / seconds(lambda: read_all(points[1][0])))
+    second.notes.append("the store's files are then in the page cache")
+    for point, _ in points:
+        site.umount(point)
+    return [figure, second]
+
+
+ROWS = {"chain": chain_length, "big": big, "memory": memory, "diff": diff_size, "files": many_files, "clones": clones}
