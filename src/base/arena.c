@@ -4,13 +4,14 @@
  * request that would waste much of a chunk gets one of its own.
  */
 #include "base/arena.h"
+#include "base/big.h"
 #include "base/util.h"
 
 #include <errno.h>
 #include <stdalign.h>
 
 #define CHUNK_MIN ((size_t)4096)
-#define CHUNK_MAX ((size_t)256 * 1024)
+#define CHUNK_MAX BIG_BYTES
 
 struct chunk {
 	struct chunk *next;
@@ -55,7 +56,7 @@ static struct chunk *chunk_new(struct arena *a, size_t payload)
 
 	if (payload > SIZE_MAX / 2)
 		return NULL;
-	c = calloc(1, sizeof(*c) + payload);
+	c = big_calloc(1, sizeof(*c) + payload);
 	if (c == NULL)
 		return NULL;
 	c->back = payload;

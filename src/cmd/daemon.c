@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -237,6 +238,8 @@ static int open_layers(struct daemon *d, struct errmsg *e)
 		rc = new_overlay(d, d->wal_dir, e);
 	if (rc == 0 && d->store->driver->keep != NULL && d->plan->cache != NULL)
 		d->store->driver->keep(d->chain, d->plan->cache);
+	if (rc == 0)
+		layer_chain_drop_entries(d->chain);
 	return rc;
 }
 
@@ -419,7 +422,12 @@ int daemon_serve(struct mount_plan *plan, const struct daemon_report *report, st
 		 bool *ret_served)
 {
 	struct daemon d = {.plan = plan, .report = report};
-	int rc = prepare(&d, e);
+	int rc;
+
+	/* What is large and goes again does not leave holes in the heap; the heap grows in large steps. */
+	(void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
+	(void)mallopt(M_TOP_PAD, 1 << 20);
+	rc = prepare(&d, e);
 
 	if (rc == 0)
 		rc = session_serve(d.session);

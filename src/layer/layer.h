@@ -179,6 +179,12 @@ struct layer {
 	uint32_t entry_count;
 };
 
+/*
+ * For who has made all he needs of the manifests: frees their entries. Strings, data and the operations stay. Nobody may
+ * be looking at the entries.
+ */
+void layer_chain_drop_entries(struct layer_chain *chain);
+
 struct layer_chain {
 	const struct store_driver *driver;
 	struct layer **layers; /* oldest first; the last one is the target */

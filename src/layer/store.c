@@ -148,6 +148,15 @@ int store_open(const char *path, struct errmsg *e, struct store **ret)
 	return refuse(dirfd, path, e);
 }
 
+void layer_chain_drop_entries(struct layer_chain *chain)
+{
+	for (unsigned i = 0; i < chain->count; i++) {
+		free(chain->layers[i]->entries);
+		chain->layers[i]->entries = NULL;
+		chain->layers[i]->entry_count = 0;
+	}
+}
+
 void store_close(struct store *store)
 {
 	if (store != NULL)

@@ -251,7 +251,7 @@ static int add_root(struct overlay *ov)
 	return 0;
 }
 
-int chain_build(struct overlay *ov, struct errmsg *e)
+static int build(struct overlay *ov, struct errmsg *e)
 {
 	unsigned layers = ov->chain->count;
 	const struct layer *target = ov->chain->layers[layers - 1];
@@ -271,4 +271,14 @@ int chain_build(struct overlay *ov, struct errmsg *e)
 	if (ov->cache)
 		index_cache_end_lengths(ov->cache);
 	return 0;
+}
+
+int chain_build(struct overlay *ov, struct errmsg *e)
+{
+	int rc;
+
+	ov->building = true;
+	rc = build(ov, e);
+	ov->building = false;
+	return rc;
 }

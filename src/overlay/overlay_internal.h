@@ -43,6 +43,7 @@ struct dirent {
 		*shadow; /* what the mount shows instead (the link to a native pg_wal), or NULL */
 	struct dirent *prev, *next; /* in the directory, in order of making */
 	bool from_chain;
+	bool in_arena; /* goes with the overlay */
 	uint16_t name_len;
 	uint64_t dir_id; /* the key begins here */
 	char name[];	 /* NUL-terminated */
@@ -58,6 +59,7 @@ struct file {
 	bool attr_changed;	  /* differs from the chain: goes into the next state */
 	bool attr_unlogged;	  /* on ov->unlogged: times that the next commit shall record */
 	bool is_wal;		  /* has, or had, the name of a WAL segment */
+	bool in_arena;		  /* of the chain: goes with the overlay */
 	struct base *base;	  /* NULL: new, empty, or no regular file */
 	struct diff_file *record; /* NULL: the diff knows nothing of its content */
 	struct barrier barrier;
@@ -78,6 +80,7 @@ struct overlay {
 	struct vfd_cache *vfds;
 	struct bufpool *buffers;
 	struct arena *arena;
+	bool building;	      /* the chain's tree: its files and names go into the arena */
 	struct file *files;   /* table by id */
 	struct dirent *names; /* table by directory and name */
 	struct file *root;

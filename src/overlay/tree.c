@@ -12,12 +12,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WAL_NAME_LEN 24u
+#define WAL_NAME_LEN	  24u
 #define KEY_LEN(name_len) (sizeof(uint64_t) + (name_len))
 
 uint64_t tree_base_id(const char *path)
 {
 	return XXH3_64bits(path, strlen(path)) | DIFF_ID_BASE;
+}
+
+static void memory_free(void *p, bool in_arena)
+{
+	if (!in_arena)
+		free(p);
 }
 
 int tree_add_file(struct overlay *ov, uint64_t id, const struct diff_attr *attr, struct file **ret)
@@ -27,14 +33,15 @@ int tree_add_file(struct overlay *ov, uint64_t id, const struct diff_attr *attr,
 	HASH_FIND(hh, ov->files, &id, sizeof(id), f);
 	if (f)
 		return -EEXIST;
-	f = calloc(1, sizeof(*f));
+	f = ov->building ? arena_alloc(ov->arena, sizeof(*f)) : calloc(1, sizeof(*f));
 	if (!f)
 		return -ENOMEM;
+	f->in_arena = ov->building;
 	f->id = id;
 	f->attr = *attr;
 	HASH_ADD(hh, ov->files, id, sizeof(f->id), f);
 	if (!f->hh.tbl) {
-		free(f);
+		memory_free(f, f->in_arena);
 		return -ENOMEM;
 	}
 	ov->nameless++;
@@ -64,17 +71,34 @@ static void child_remove(struct file *dir, struct dirent *d)
 		dir->last_child = d->prev;
 }
 
-struct dirent *tree_prepare(struct file *dir, const char *name, size_t len, struct file *f)
+static void dirent_fill(struct dirent *d, struct file *dir, const char *name, size_t len,
+			struct file *f)
 {
-	struct dirent *d = calloc(1, sizeof(*d) + len + 1);
-
-	if (!d)
-		return NULL;
 	d->dir = dir;
 	d->dir_id = dir->id;
 	d->file = f;
 	d->name_len = (uint16_t)len;
 	memcpy(d->name, name, len);
+}
+
+struct dirent *tree_prepare(struct file *dir, const char *name, size_t len, struct file *f)
+{
+	struct dirent *d = calloc(1, sizeof(*d) + len + 1);
+
+	if (d)
+		dirent_fill(d, dir, name, len, f);
+	return d;
+}
+
+static struct dirent *prepare_in_arena(struct overlay *ov, struct file *dir, const char *name,
+				       size_t len, struct file *f)
+{
+	struct dirent *d = arena_alloc(ov->arena, sizeof(*d) + len + 1);
+
+	if (d) {
+		dirent_fill(d, dir, name, len, f);
+		d->in_arena = true;
+	}
 	return d;
 }
 
@@ -106,13 +130,14 @@ int tree_insert(struct overlay *ov, struct dirent *d)
 int tree_link(struct overlay *ov, struct file *dir, const char *name, size_t len, struct file *f,
 	      bool from_chain)
 {
-	struct dirent *d = tree_prepare(dir, name, len, f);
+	struct dirent *d = ov->building ? prepare_in_arena(ov, dir, name, len, f)
+					: tree_prepare(dir, name, len, f);
 	int rc = d ? tree_insert(ov, d) : -ENOMEM;
 
-	if (rc < 0)
-		free(d);
-	else
+	if (rc == 0)
 		d->from_chain = from_chain;
+	else if (d)
+		memory_free(d, d->in_arena);
 	return rc;
 }
 
@@ -145,7 +170,7 @@ void tree_unlink(struct overlay *ov, struct dirent *d)
 		d->next = ov->gone;
 		ov->gone = d;
 	} else {
-		free(d);
+		memory_free(d, d->in_arena);
 	}
 }
 
@@ -164,7 +189,7 @@ static void file_free(struct overlay *ov, struct file *f)
 	if (f->record)
 		diff_file_drop(ov->diff, f->record);
 	free(f->own_target);
-	free(f);
+	memory_free(f, f->in_arena);
 }
 
 void tree_release(struct overlay *ov, struct file *f)
@@ -181,17 +206,17 @@ void tree_free(struct overlay *ov)
 	HASH_ITER(hh, ov->names, d, d_next)
 	{
 		HASH_DELETE(hh, ov->names, d);
-		free(d);
+		memory_free(d, d->in_arena);
 	}
 	while ((d = ov->gone)) {
 		ov->gone = d->next;
-		free(d);
+		memory_free(d, d->in_arena);
 	}
 	HASH_ITER(hh, ov->files, f, f_next)
 	{
 		HASH_DELETE(hh, ov->files, f);
 		free(f->own_target);
-		free(f);
+		memory_free(f, f->in_arena);
 	}
 	free(ov->wal_link);
 }

@@ -56,7 +56,7 @@ static void check_again(const struct lists *lists, const uint8_t *bytes, size_t 
 
 			lists_add_line(&again, i, &line);
 		}
-		lists_end_member(&again, digest);
+		lists_end_member(&again, digest, 0);
 	}
 	FUZZ_CHECK(!again.failed);
 	written = again.failed ? NULL : lists_bytes(&again, &written_len);

@@ -5,6 +5,7 @@
  *		hdr_crc, hdr_size, u8 is_datafile, u8 is_cfs, u8[14] compress_alg
  */
 #include "layer/probackup/lists.h"
+#include "base/big.h"
 #include "base/util.h"
 
 #define MAGIC  "PGOLST01"
@@ -22,8 +23,9 @@ static uint8_t *more(struct lists *lists, uint8_t **array, uint32_t *count, uint
 		return NULL;
 	if (*count == *cap) {
 		uint32_t bigger = MAX(*cap * 2, 256u);
-		void *p = bigger * size <= LISTS_BYTES_MAX ? reallocarray(*array, bigger, size)
-							   : NULL;
+		void *p = bigger * size <= LISTS_BYTES_MAX
+				  ? big_realloc(*array, *cap * size, bigger * size)
+				  : NULL;
 
 		if (p == NULL) {
 			lists->failed = true;
@@ -73,8 +75,9 @@ void lists_add_line(struct lists *lists, uint32_t wanted, const struct content_l
 	put_le32(count, get_le32(count) + 1);
 }
 
-void lists_end_member(struct lists *lists, const uint8_t digest[LISTS_DIGEST])
+void lists_end_member(struct lists *lists, const uint8_t digest[LISTS_DIGEST], uint64_t lines)
 {
+	lists->lines_read += lines;
 	if (!lists->failed)
 		memcpy(lists->heads + (size_t)(lists->members - 1) * MEMBER, digest, LISTS_DIGEST);
 }

@@ -31,6 +31,7 @@ struct lists {
 	uint32_t members, records; /* older members */
 	uint8_t *heads, *lines;	   /* members and records of them */
 	uint32_t member_cap, record_cap;
+	uint64_t lines_read; /* of all lists */
 	bool failed; /* out of memory, or too much: nothing is kept */
 };
 
@@ -46,11 +47,12 @@ bool lists_key(const struct probackup_chain *chain, bool external,
 /* Begins the next older member; its lines follow. */
 void lists_add_member(struct lists *lists);
 void lists_add_line(struct lists *lists, uint32_t wanted, const struct content_line *line);
-void lists_end_member(struct lists *lists, const uint8_t digest[LISTS_DIGEST]);
+/* lines: of its list, counted or not. */
+void lists_end_member(struct lists *lists, const uint8_t digest[LISTS_DIGEST], uint64_t lines);
 
 /* The bytes of the file, the caller's to free; NULL: out of memory. Pure. */
 uint8_t *lists_bytes(const struct lists *lists, size_t *ret_len);
-/* Writes the file. Best effort: without it the next mount takes longer. */
+/* Writes the file, if that saves anything. Best effort: without it the next mount takes longer. */
 void lists_save(const struct lists *lists, const char *cache);
 
 /* ---- reading ---- */

@@ -5,15 +5,19 @@
  * and does not hold itself: so they are read newest first, each line is looked up by its path among
  * the items of the target, and nothing is kept of the lines that nobody asked for.
  */
+#include "base/big.h"
+#include "base/sys.h"
 #include "base/util.h"
 #include "layer/probackup/probackup.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <xxhash.h>
 
 #define STORED_DIR "database/"
+#define LINE_LEAST 150u /* bytes of a line, nearly always */
 
 static int out_of_memory(struct errmsg *e)
 {
@@ -24,7 +28,9 @@ struct load_item *load_add_item(struct load_item **items, uint32_t *count, uint3
 {
 	if (*count == *cap) {
 		uint32_t bigger = *cap < 1024 ? 1024 : *cap + *cap / 2;
-		void *p = bigger > *cap ? reallocarray(*items, bigger, sizeof(**items)) : NULL;
+		void *p = bigger > *cap ? big_realloc(*items, *cap * sizeof(**items),
+						      bigger * sizeof(**items))
+					: NULL;
 
 		if (p == NULL)
 			return NULL;
@@ -33,6 +39,17 @@ struct load_item *load_add_item(struct load_item **items, uint32_t *count, uint3
 	}
 	(*items)[*count] = (struct load_item){.entry = {.file = LAYER_NO_FILE}};
 	return &(*items)[(*count)++];
+}
+
+void load_reserve(struct load_item **items, uint32_t *cap, uint64_t count)
+{
+	size_t bytes = count < UINT32_MAX ? count * sizeof(**items) : 0;
+	void *p = *cap == 0 && bytes > 0 ? big_realloc(NULL, 0, bytes) : NULL;
+
+	if (p != NULL) {
+		*items = p;
+		*cap = (uint32_t)count;
+	}
 }
 
 struct load_item *load_add(struct load *load)
@@ -208,8 +225,14 @@ static int sort_target(struct load *load)
 
 static int load_target(struct load *load, struct content_sums *ret)
 {
-	int rc = load_read_list(load, take_target_line, load, ret);
+	const struct probackup_layer *member = &load->chain->members[load->member];
+	struct stat st;
+	int rc;
 
+	if (sys_fstatat(member->base.dirfd, "backup_content.control", &st, AT_SYMLINK_NOFOLLOW) ==
+	    0)
+		load_reserve(&load->items, &load->cap, (uint64_t)st.st_size / LINE_LEAST);
+	rc = load_read_list(load, take_target_line, load, ret);
 	if (rc == 0)
 		rc = present_items(load);
 	if (rc == 0)

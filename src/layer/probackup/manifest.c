@@ -1,6 +1,7 @@
 /*
  * layer/probackup/manifest.c: items become the arrays of a layer.
  */
+#include "base/big.h"
 #include "base/util.h"
 #include "layer/probackup/probackup.h"
 
@@ -25,8 +26,8 @@ int manifest_build(struct probackup_layer *layer, const struct load_item *items,
 
 	for (uint32_t i = 0; i < count; i++)
 		files += items[i].entry.file != LAYER_NO_FILE;
-	layer->base.entries = calloc(MAX(count, 1u), sizeof(*layer->base.entries));
-	layer->files = calloc(MAX(files, 1u), sizeof(*layer->files));
+	layer->base.entries = big_calloc(count, sizeof(*layer->base.entries));
+	layer->files = big_calloc(files, sizeof(*layer->files));
 	if (layer->base.entries == NULL || layer->files == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++) {

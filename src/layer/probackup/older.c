@@ -172,13 +172,14 @@ static int read_older(struct load *load, struct content_sums *ret)
 	struct collected c = {.load = load};
 	int rc;
 
+	load_reserve(&c.items, &c.cap, load->wanted.count);
 	lists_add_member(load->kept);
 	rc = load_read_list(load, take_older_line, &c, ret);
 	if (rc == 0)
 		rc = older_check_wanted(load);
 	if (rc == 0)
 		rc = build_older(&load->chain->members[load->member], &c);
-	lists_end_member(load->kept, ret->digest);
+	lists_end_member(load->kept, ret->digest, ret->lines);
 	free(c.items);
 	return rc;
 }
@@ -190,6 +191,7 @@ static int take_kept(struct load *load, const struct lists *lists, uint32_t line
 	struct content_line line;
 	int rc = 0;
 
+	load_reserve(&c.items, &c.cap, lines);
 	for (; lines > 0 && rc == 0; lines--) {
 		struct wanted *wanted = &load->wanted.items[lists_line(lists, (*number)++, &line)];
 

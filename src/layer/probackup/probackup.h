@@ -114,6 +114,11 @@ int load_read_list(struct load *load,
 int load_check_keys(const struct load *load, const struct content_line *line, struct errmsg *e);
 /* Where the page headers of the file lie in the map: looked at when the whole list is known. */
 int load_note_blob(struct load *load, const struct content_line *line, struct errmsg *e);
+/*
+ * Address space for so many items of an array that is still empty: what is not used takes no memory, and the
+ * array need not be copied while it grows. Best effort.
+ */
+void load_reserve(struct load_item **items, uint32_t *cap, uint64_t count);
 /* The next item of an array that grows (zeroed), or NULL. */
 struct load_item *load_add_item(struct load_item **items, uint32_t *count, uint32_t *cap);
 

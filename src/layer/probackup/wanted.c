@@ -2,6 +2,7 @@
  * layer/probackup/wanted.c: see wanted.h. Open addressing, half full at most.
  */
 #include "layer/probackup/wanted.h"
+#include "base/big.h"
 #include "base/util.h"
 
 #include <errno.h>
@@ -15,8 +16,8 @@ int wanted_init(struct wanted_table *table, uint32_t max)
 		return -ENOMEM;
 	while (size < max * 2)
 		size *= 2;
-	table->items = calloc(MAX(max, 1u), sizeof(*table->items));
-	table->slots = calloc(size, sizeof(*table->slots));
+	table->items = big_calloc(max, sizeof(*table->items));
+	table->slots = big_calloc(size, sizeof(*table->slots));
 	table->count = 0;
 	table->mask = size - 1;
 	return table->items != NULL && table->slots != NULL ? 0 : -ENOMEM;

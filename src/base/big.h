@@ -1,0 +1,24 @@
+/*
+ * base/big.h: memory of large arrays, in huge pages where the system has them: on virtual machines the
+ * first touch of a page of 4 KiB can take longer than all the work on what is in it.
+ *
+ * Below BIG_BYTES it is the allocator's as ever; above, sizes are rounded up to BIG_BYTES. All of it is
+ * released with free. Pure but for the memory; any thread.
+ */
+#ifndef BASE_BIG_H
+#define BASE_BIG_H
+
+#include <stddef.h>
+
+#define BIG_BYTES ((size_t)2 << 20)
+
+/* Zeroed, or NULL. */
+void *big_calloc(size_t count, size_t size);
+
+/*
+ * Grows what malloc or these have returned (or NULL) from old_bytes to bytes; what is new is not
+ * zeroed. NULL: out of memory, and old is as it was.
+ */
+void *big_realloc(void *old, size_t old_bytes, size_t bytes);
+
+#endif
