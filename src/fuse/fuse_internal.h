@@ -88,6 +88,8 @@ struct request {
 	struct diff_attr attr; /* setattr */
 	unsigned set;
 	uint64_t new_size; /* setattr */
+	uint32_t written;  /* write: bytes, while it waits for its sync */
+	bool write_syncs;  /* write: answered when it is durable */
 	bool warned;	   /* was reported as stuck */
 	union {
 		struct overlay_wait wait;

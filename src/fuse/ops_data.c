@@ -10,6 +10,7 @@
 #include "base/util.h"
 
 #include <errno.h>
+#include <fcntl.h>
 
 static struct file *handle_file(const struct fuse_file_info *fi)
 {
@@ -87,6 +88,22 @@ static void op_read(fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t off,
 	overlay_read(req->session->ov, &req->op.read);
 }
 
+static void write_reply(struct request *req, uint32_t len)
+{
+	req->session->stats.write_bytes += len;
+	request_done(req, fuse_reply_write(req->fuse, len));
+}
+
+static void write_synced(struct overlay_sync *op)
+{
+	struct request *req = CONTAINER_OF(op, struct request, op.sync);
+
+	if (op->result != 0)
+		request_reply(req, op->result);
+	else
+		write_reply(req, req->written);
+}
+
 static void write_done(struct overlay_write *op)
 {
 	struct request *req = CONTAINER_OF(op, struct request, op.write);
@@ -95,8 +112,13 @@ static void write_done(struct overlay_write *op)
 		request_reply(req, op->result);
 		return;
 	}
-	req->session->stats.write_bytes += op->len;
-	request_done(req, fuse_reply_write(req->fuse, op->len));
+	if (!req->write_syncs) {
+		write_reply(req, op->len);
+		return;
+	}
+	req->written = op->len;
+	req->op.sync = (struct overlay_sync){.file = req->file, .done = write_synced};
+	overlay_sync(req->session->ov, &req->op.sync);
 }
 
 static void op_write(fuse_req_t fuse, fuse_ino_t ino, const char *data, size_t size, off_t off,
@@ -111,6 +133,10 @@ static void op_write(fuse_req_t fuse, fuse_ino_t ino, const char *data, size_t s
 		return;
 	}
 	req->buffer = TAKE_PTR(req->session->receiving);
+	/* O_DSYNC, O_SYNC and RWF_DSYNC: the kernel sends an FSYNC after a write by way of its cache,
+	 * none after one to what was opened direct. That is so of WAL, see open_flags. */
+	req->write_syncs =
+		req->session->write_back && !fi->writepage && (fi->flags & O_DSYNC) != 0;
 	/* O_APPEND: the kernel knows the size, being the only one that changes it, and sends the
 	 * offset. */
 	req->op.write = (struct overlay_write){

@@ -59,6 +59,16 @@ check "WAL does not wait for the sync" counted "3 [01] 0 1 [0-2] [01]" "
 f = os.open(mnt + '/pg_wal/$wal', os.O_RDWR)
 for i in range(3): os.pwrite(f, page, i * 8192)
 os.fdatasync(f)"
+# The kernel sends no FSYNC after a write to what was opened direct: wal_sync_method = open_datasync relies on each write.
+check "WAL written through O_DSYNC is synced by each write" counted "3 [01] 0 0 [01] 3" "
+f = os.open(mnt + '/pg_wal/$wal', os.O_RDWR | os.O_DSYNC)
+for i in range(3): os.pwrite(f, page, i * 8192)"
+check "and through O_SYNC" counted "1 [01] 0 0 [01] 1" "
+f = os.open(mnt + '/pg_wal/$wal', os.O_RDWR | os.O_SYNC); os.pwrite(f, page, 0)"
+check "and with RWF_DSYNC" counted "1 [01] 0 0 [01] 1" "
+f = os.open(mnt + '/pg_wal/$wal', os.O_RDWR); os.pwritev(f, [page], 0, os.RWF_DSYNC)"
+check "another file written through O_DSYNC has its FSYNC" counted "1 [01] [01] 1 [01] 1" "
+f = os.open(mnt + '/base/1/grown', os.O_RDWR | os.O_DSYNC); os.pwrite(f, page, 8192)"
 
 # keeps HOW COMMAND...: what was written, not synced, and is still open when the command ends the mount, is there after it
 keeps() {
