@@ -153,7 +153,8 @@ struct session {
 	struct request *oldest, *newest, *free_requests;
 	uint64_t in_flight, free_count;
 	struct receive_buffer *receiving, *free_buffers;
-	unsigned buffer_count;
+	unsigned buffer_count, free_buffer_count;
+	unsigned idle_buffers; /* the fewest free ones since they were trimmed */
 	uint64_t parked, held_back;
 	struct request_stats stats;
 	void *dir_buffer;
@@ -232,6 +233,8 @@ int loop_want_write(struct session *session, struct loop_source *source);
 /* A receive buffer for the next request is there (made if the bound allows). */
 bool loop_take_buffer(struct session *session);
 void loop_put_buffer(struct session *session, struct receive_buffer *buffer);
+/* Frees those that nobody has needed since the last call. */
+void loop_trim_buffers(struct session *session);
 
 /* ---- control.c ---- */
 

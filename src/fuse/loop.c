@@ -152,6 +152,8 @@ static void timer_ready(struct loop_source *source, unsigned events)
 	(void)!read(source->fd, &ticks, sizeof(ticks));
 	request_log_stuck(s);
 	control_tick(s);
+	overlay_trim(s->ov);
+	loop_trim_buffers(s);
 	if (s->flushed) /* others write without end */
 		s->end = SESSION_STOPPED;
 	if (diff == NULL || s->timer_sync_runs || !diff_has_pending(diff))

@@ -173,7 +173,8 @@ void session_free(struct session *s)
 	request_free_all(s);
 	free_buffers(s);
 	if (s->mounted && is_gone(s))
-		fuse_session_unmount(s->fuse); /* nothing to unmount; it frees what it keeps of it */
+		fuse_session_unmount(
+			s->fuse); /* nothing to unmount; it frees what it keeps of it */
 	if (s->fuse != NULL)
 		fuse_session_destroy(s->fuse);
 	free(s->dir_buffer);
@@ -270,6 +271,8 @@ bool loop_take_buffer(struct session *s)
 	if (s->free_buffers != NULL) {
 		s->receiving = s->free_buffers;
 		s->free_buffers = s->receiving->next;
+		s->free_buffer_count--;
+		s->idle_buffers = MIN(s->idle_buffers, s->free_buffer_count);
 		return true;
 	}
 	if (s->buffer_count >= RECEIVE_BUFFERS)
@@ -293,6 +296,25 @@ void loop_put_buffer(struct session *s, struct receive_buffer *buffer)
 	/* Last in, first out: the same few stay warm. */
 	buffer->next = s->free_buffers;
 	s->free_buffers = buffer;
+	s->free_buffer_count++;
+}
+
+void loop_trim_buffers(struct session *s)
+{
+	struct receive_buffer **last = &s->free_buffers;
+
+	for (unsigned kept = s->free_buffer_count - s->idle_buffers; kept > 0; kept--)
+		last = &(*last)->next;
+	while (*last != NULL) {
+		struct receive_buffer *buffer = *last;
+
+		*last = buffer->next;
+		free(buffer->buf.mem);
+		free(buffer);
+		s->free_buffer_count--;
+		s->buffer_count--;
+	}
+	s->idle_buffers = s->free_buffer_count;
 }
 
 /* ---- the in-process transport ---- */

@@ -40,6 +40,7 @@ struct region {
 	unsigned count;
 	unsigned *backed, *bare; /* stacks of indexes */
 	unsigned backed_count, bare_count;
+	unsigned idle; /* the least backed_count since the last trim */
 	bool *taken;
 	unsigned taken_count;
 	struct buf_wait *head, *tail; /* takers, in order of asking */
@@ -91,12 +92,14 @@ static void *region_get(struct region *r)
 	unsigned i;
 	char *buf;
 
-	if (r->backed_count > 0)
+	if (r->backed_count > 0) {
 		i = r->backed[--r->backed_count];
-	else if (r->bare_count > 0)
+		r->idle = MIN(r->idle, r->backed_count);
+	} else if (r->bare_count > 0) {
 		i = r->bare[--r->bare_count];
-	else
+	} else {
 		return NULL;
+	}
 	r->taken[i] = true;
 	r->taken_count++;
 	buf = r->base + (size_t)i * r->size;
@@ -117,6 +120,23 @@ static void region_put(struct region *r, char *buf)
 	else
 		r->bare[r->bare_count++] = i;
 	ASAN_POISON_MEMORY_REGION(buf, r->size);
+}
+
+/* The stack is used from the top: those at its bottom have been idle. */
+static void region_trim(struct region *r)
+{
+	unsigned given = 0;
+
+	while (given < r->idle) {
+		char *buf = r->base + (size_t)r->backed[given] * r->size;
+
+		if (madvise(buf, r->size, MADV_DONTNEED) < 0)
+			break;
+		r->bare[r->bare_count++] = r->backed[given++];
+	}
+	r->backed_count -= given;
+	memmove(r->backed, r->backed + given, r->backed_count * sizeof(*r->backed));
+	r->idle = r->backed_count;
 }
 
 /* A continuation may put and get again: that only changes the lists this loop works on. */
@@ -200,6 +220,12 @@ void bufpool_put(struct bufpool *pool, void *buf)
 		r = &pool->small;
 	region_put(r, buf);
 	serve(r);
+}
+
+void bufpool_trim(struct bufpool *pool)
+{
+	region_trim(&pool->small);
+	region_trim(&pool->large);
 }
 
 uint64_t bufpool_bytes(const struct bufpool *pool)

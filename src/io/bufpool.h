@@ -31,6 +31,9 @@ void bufpool_free(struct bufpool *pool); /* everything put back; NULL is fine */
 void *bufpool_get(struct bufpool *pool, size_t size, struct buf_wait *wait);
 void bufpool_put(struct bufpool *pool, void *buf);
 
+/* Gives the memory of those back that nobody has needed since the last call. */
+void bufpool_trim(struct bufpool *pool);
+
 uint64_t bufpool_bytes(const struct bufpool *pool); /* allocated now */
 
 #endif

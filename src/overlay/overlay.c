@@ -127,6 +127,12 @@ void overlay_free(struct overlay *ov)
 	free(ov);
 }
 
+void overlay_trim(struct overlay *ov)
+{
+	if (ov->buffers)
+		bufpool_trim(ov->buffers);
+}
+
 uint64_t overlay_layer_bytes(const struct overlay *ov, unsigned layer)
 {
 	return __atomic_load_n(&ov->layer_bytes[layer], __ATOMIC_RELAXED);

@@ -215,6 +215,8 @@ struct overlay_stats {
 		bad_files; /* the same of files that are damaged as a whole */
 };
 void overlay_get_stats(const struct overlay *ov, struct overlay_stats *ret);
+/* From time to time: gives memory back that no request has needed since the last call. */
+void overlay_trim(struct overlay *ov);
 /* Bytes of stored pages and files read of that layer of the chain so far. */
 uint64_t overlay_layer_bytes(const struct overlay *ov, unsigned layer);
 struct diff *overlay_diff(struct overlay *ov); /* NULL when read-only */

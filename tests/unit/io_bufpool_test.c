@@ -175,6 +175,35 @@ START_TEST(idle_memory_is_given_back)
 }
 END_TEST
 
+START_TEST(what_nobody_needs_is_given_back)
+{
+	struct buf_wait wait = {.ready = ready};
+	void *bufs[5];
+
+	ck_assert_int_eq(bufpool_new(128u << 20, &pool), 0);
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < 5; i++) {
+			bufs[i] = bufpool_get(pool, BUFPOOL_LARGE, &wait);
+			memset(bufs[i], (int)round, BUFPOOL_LARGE);
+		}
+		for (unsigned i = 0; i < 5; i++)
+			bufpool_put(pool, bufs[i]);
+		bufpool_trim(pool); /* they were all needed */
+		ck_assert_uint_eq(bufpool_bytes(pool), 5ull * BUFPOOL_LARGE);
+		bufs[0] = bufpool_get(pool, BUFPOOL_LARGE, &wait);
+		bufs[1] = bufpool_get(pool, BUFPOOL_LARGE, &wait);
+		bufpool_put(pool, bufs[0]);
+		bufpool_trim(pool);
+		ck_assert_uint_eq(bufpool_bytes(pool), 2ull * BUFPOOL_LARGE);
+		bufpool_put(pool, bufs[1]);
+		bufpool_trim(pool);
+		bufpool_trim(pool);
+		ck_assert_uint_eq(bufpool_bytes(pool), 0);
+	}
+	bufpool_free(pool);
+}
+END_TEST
+
 START_TEST(refuses_a_bound_too_small)
 {
 	ck_assert_int_eq(bufpool_new(BUFPOOL_LARGE, &pool), -EINVAL);
@@ -192,6 +221,7 @@ int main(void)
 	tcase_add_test(tc, waits_in_order);
 	tcase_add_test(tc, nobody_jumps_the_queue);
 	tcase_add_test(tc, idle_memory_is_given_back);
+	tcase_add_test(tc, what_nobody_needs_is_given_back);
 	tcase_add_loop_test(tc, random_takers, 0, 2);
 	suite_add_tcase(s, tc);
 	return unit_run(s);
