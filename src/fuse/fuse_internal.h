@@ -101,7 +101,10 @@ struct request {
 	struct request *prev, *next; /* in flight, oldest first; or the free list */
 };
 
-/* Bucket i counts what took less than LATENCY_FIRST << i nanoseconds and not less than half of it; the last one all that took longer. */
+/*
+ * Bucket i counts what took less than LATENCY_FIRST << i nanoseconds and not less than half of it;
+ * the last one all that took longer.
+ */
 #define LATENCY_FIRST	1024u
 #define LATENCY_BUCKETS 25u /* the last but one ends at 8.6 s */
 

@@ -180,10 +180,10 @@ struct layer {
 };
 
 /*
- * For who has made all he needs of the manifests: frees their entries. Strings, data and the operations stay. Nobody may
- * be looking at the entries.
+ * For who has made all he needs of the manifests: frees the entries of the layers below the target. Strings, data and the
+ * operations stay. Nobody may be looking at these entries.
  */
-void layer_chain_drop_entries(struct layer_chain *chain);
+void layer_chain_drop_older_entries(struct layer_chain *chain);
 
 struct layer_chain {
 	const struct store_driver *driver;

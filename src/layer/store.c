@@ -148,9 +148,9 @@ int store_open(const char *path, struct errmsg *e, struct store **ret)
 	return refuse(dirfd, path, e);
 }
 
-void layer_chain_drop_entries(struct layer_chain *chain)
+void layer_chain_drop_older_entries(struct layer_chain *chain)
 {
-	for (unsigned i = 0; i < chain->count; i++) {
+	for (unsigned i = 0; i + 1 < chain->count; i++) {
 		free(chain->layers[i]->entries);
 		chain->layers[i]->entries = NULL;
 		chain->layers[i]->entry_count = 0;
