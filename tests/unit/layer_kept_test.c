@@ -4,6 +4,7 @@
  */
 #include "base/sys.h"
 #include "base/util.h"
+#include "layer/probackup/probackup.h"
 #include "layer_check.h"
 #include "unit.h"
 
@@ -186,6 +187,34 @@ START_TEST(the_same_chain_comes_of_what_is_kept)
 }
 END_TEST
 
+/* A program that makes another table of the same list must not take lines by their numbers. */
+START_TEST(the_key_knows_what_is_wanted)
+{
+	static const uint8_t digest[LISTS_DIGEST] = "digest";
+	const struct probackup_chain *pc;
+	struct wanted_table table;
+	uint8_t keys[4][LISTS_KEY];
+
+	let_time_pass();
+	check_opens(TOP);
+	pc = CONTAINER_OF(chain, struct probackup_chain, base);
+	ck_assert_int_eq(wanted_init(&table, 2), 0);
+	wanted_add(&table, "a", 0, WANT_BLOCKS);
+	wanted_add(&table, "b", 1, WANT_WHOLE);
+	ck_assert(lists_key(pc, false, digest, &table, keys[0]));
+	ck_assert(lists_key(pc, false, digest, &table, keys[1]));
+	table.items[0].path = "c";
+	ck_assert(lists_key(pc, false, digest, &table, keys[2]));
+	table.items[0].path = "a";
+	table.items[1].want = WANT_BLOCKS;
+	ck_assert(lists_key(pc, false, digest, &table, keys[3]));
+	ck_assert_mem_eq(keys[0], keys[1], LISTS_KEY);
+	ck_assert_mem_ne(keys[0], keys[2], LISTS_KEY);
+	ck_assert_mem_ne(keys[0], keys[3], LISTS_KEY);
+	wanted_free(&table);
+}
+END_TEST
+
 START_TEST(a_damaged_file_is_not_believed)
 {
 	struct stat st;
@@ -226,6 +255,7 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, lists_just_written_are_not_kept);
 	tcase_add_test(t, the_same_chain_comes_of_what_is_kept);
+	tcase_add_test(t, the_key_knows_what_is_wanted);
 	tcase_add_test(t, a_damaged_file_is_not_believed);
 	suite_add_tcase(s, t);
 	return unit_run(s);

@@ -38,9 +38,11 @@ struct lists {
 /*
  * The key of a chain as it is now: before its older lists are read. False: there is none, because a
  * list cannot be looked at, or it has just been written and a change might not show in its times.
+ * table: what the target wants, as this program makes it of that list: lines refer to it by number.
  */
 bool lists_key(const struct probackup_chain *chain, bool external,
-	       const uint8_t target_digest[LISTS_DIGEST], uint8_t ret[LISTS_KEY]);
+	       const uint8_t target_digest[LISTS_DIGEST], const struct wanted_table *table,
+	       uint8_t ret[LISTS_KEY]);
 
 /* ---- writing ---- */
 

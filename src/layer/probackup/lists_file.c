@@ -43,8 +43,20 @@ static bool hash_member(const struct probackup_layer *member, time_t now, XXH3_s
 	return true;
 }
 
+static void hash_wanted(const struct wanted_table *table, XXH3_state_t *hash)
+{
+	for (uint32_t i = 0; i < table->count; i++) {
+		const struct wanted *w = &table->items[i];
+		const uint8_t want = (uint8_t)w->want;
+
+		(void)XXH3_128bits_update(hash, w->path, w->path_len + 1);
+		(void)XXH3_128bits_update(hash, &want, sizeof(want));
+	}
+}
+
 bool lists_key(const struct probackup_chain *chain, bool external,
-	       const uint8_t target_digest[LISTS_DIGEST], uint8_t ret[LISTS_KEY])
+	       const uint8_t target_digest[LISTS_DIGEST], const struct wanted_table *table,
+	       uint8_t ret[LISTS_KEY])
 {
 	XXH3_state_t *hash = XXH3_createState();
 	const uint8_t flag = external;
@@ -56,6 +68,7 @@ bool lists_key(const struct probackup_chain *chain, bool external,
 		(void)XXH3_128bits_reset(hash);
 		(void)XXH3_128bits_update(hash, &flag, sizeof(flag));
 		(void)XXH3_128bits_update(hash, target_digest, LISTS_DIGEST);
+		hash_wanted(table, hash);
 	}
 	for (unsigned i = 0; i + 1 < chain->base.count && ok; i++)
 		ok = hash_member(&chain->members[i], now, hash);

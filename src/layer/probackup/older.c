@@ -235,8 +235,9 @@ static int read_all(struct load *load, struct content_sums *sums)
 int older_load(struct load *load, const char *cache, struct content_sums *sums)
 {
 	struct lists *kept = load->kept;
-	bool has_key = cache != NULL &&
-		       lists_key(load->chain, load->external, sums[load->member].digest, kept->key);
+	bool has_key =
+		cache != NULL && lists_key(load->chain, load->external, sums[load->member].digest,
+					   &load->wanted, kept->key);
 	_cleanup_lists_ struct lists lists = {0};
 
 	if (has_key && lists_load(&lists, cache, kept->key, load->member, &load->wanted)) {
