@@ -75,7 +75,8 @@ static void put_all(FILE *out, const struct up *up)
 	put_flag(out, "--keep-preload", o->keep_preload);
 	put_flag(out, "--force", r->force);
 	put_flag(out, "--external", r->external);
-	put_flag(out, "--write-back", r->write_back);
+	put_flag(out, "--write-back", r->writes == WRITE_BACK);
+	put_flag(out, "--write-through", r->writes == WRITE_THROUGH);
 }
 
 void again_remember(const struct up *up)

@@ -23,13 +23,15 @@
 #define GO_ON	     (-1)
 #define INDEX_MEMORY (16u << 20)
 
-static const char help[] = "Usage: pgoverlay changes MOUNTPOINT|DIFF [--format text|json]\n"
-			   "What a clone changed of its backup: files that are new, removed, "
-			   "renamed or cut, and blocks\n"
-			   "(of 8192 bytes, counted from 0 in each file) that it has of its own.\n"
-			   "\n"
-			   "  --format F    text or json\n"
-			   "  --help, --version\n";
+static const char help[] =
+	"Usage: pgoverlay changes MOUNTPOINT|DIFF [--format text|json]\n"
+	"What a clone changed of its backup: files that are new, removed, "
+	"renamed or cut, and blocks\n"
+	"(of 8192 bytes, counted from 0 in each file) that it has of its own. What a running\n"
+	"server has not synced yet (CHECKPOINT does) may be missing.\n"
+	"\n"
+	"  --format F    text or json\n"
+	"  --help, --version\n";
 
 static int parse(int argc, char **argv, enum cmd_format *format, const char **ret_name)
 {

@@ -263,7 +263,6 @@ static int mount_session(struct daemon *d, struct errmsg *e)
 		.read_only = d->plan->diff == NULL,
 		.allow_other = d->plan->allow_other,
 		.noexec = d->plan->request->noexec,
-		.write_back = d->plan->request->write_back,
 	};
 	int rc = session_new(&options, e, &d->session);
 
@@ -271,6 +270,8 @@ static int mount_session(struct daemon *d, struct errmsg *e)
 		rc = session_mount(d->session, d->plan->mountpoint, e);
 	if (rc == 0)
 		rc = helper_mounted(d->helper);
+	if (rc == 0)
+		writes_bound(d);
 	return rc;
 }
 
@@ -336,6 +337,7 @@ static int start_session(struct daemon *d, struct errmsg *e)
 		.vfds = d->vfds,
 		.helper = d->helper,
 		.run_dirfd = d->plan->run_fd,
+		.write_back = d->write_back,
 		.facts = facts,
 		.serving = serving,
 		.ctx = d,
@@ -368,6 +370,8 @@ static int prepare(struct daemon *d, struct errmsg *e)
 	rc = rights_drop(&d->plan->owner, e);
 	if (rc == 0)
 		rc = confine(d, e);
+	if (rc == 0)
+		rc = writes_choose(d, e);
 	if (rc == 0)
 		rc = start_parts(d, e);
 	if (rc == 0)

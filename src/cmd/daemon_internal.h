@@ -27,12 +27,18 @@ struct daemon {
 	pid_t pid;
 	bool served;
 	bool confined; /* only the helper can unmount now */
+	uint64_t held; /* bytes of writes that the kernel may hold; 0: not known */
+	bool write_back;
 };
 
 /* The facts of the mount, when all is opened. */
 int daemon_fill_result(struct daemon *d);
 /* A permanent clone is listed even when it is not mounted. */
 void daemon_remember(const struct daemon *d);
+/* Right after mounting, with the rights for it: bounds what the kernel may hold of writes. */
+void writes_bound(struct daemon *d);
+/* As the owner: decides for write-back or not, and sets its host space aside. */
+int writes_choose(struct daemon *d, struct errmsg *e);
 int daemon_copy_string(const char *from, char **to); /* NULL is copied as such */
 
 #endif

@@ -16,6 +16,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* Who keeps what is written until it is synced. */
+enum write_mode {
+	WRITE_AUTO,    /* back where it is safe on a full disk, else through */
+	WRITE_BACK,    /* the kernel may */
+	WRITE_THROUGH, /* the diff */
+};
+
 /* Zero is the default of every field; start with `= MOUNT_REQUEST_INIT`. Strings stay the caller's.
  */
 struct mount_request {
@@ -32,7 +39,6 @@ struct mount_request {
 				<home>/clones/<name>/wal) */
 	bool read_only;
 	bool noexec;
-	bool write_back; /* as in session_options */
 	bool no_verify_reads;
 	bool force;	 /* a backup that pg_probackup says is damaged, if it is named */
 	bool external;	 /* show external directories */
@@ -43,6 +49,7 @@ struct mount_request {
 	enum io_kind engine;
 	uint64_t index_memory; /* bytes; 0: 256 MiB */
 	uint64_t reserve;      /* bytes */
+	enum write_mode writes;
 };
 
 #define MOUNT_INDEX_MEMORY  (256u << 20)

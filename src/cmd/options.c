@@ -26,11 +26,12 @@ static const char help[] =
 	"  --owner USER              whom all files belong to and the serving process runs as\n"
 	"  --wal-dir DIR             keep pg_wal natively in DIR\n"
 	"  --foreground              serve in this process\n"
-	"  --write-back              the kernel may keep writes until fsync: faster bulk loads, see docs/limits.md\n"
+	"  --write-back              the kernel may keep writes until fsync (default where that is safe on a full disk)\n"
+	"  --write-through           each write is answered when the diff has it\n"
 	"  --io-engine KIND          auto, uring or threads (default: auto)\n"
 	"  --index-memory SIZE       bytes of block index held in memory (default: 256M)\n"
 	"  --verify-reads on|off     check what is read against the backup's sums (default: on)\n"
-	"  --reserve SIZE            host space kept for journal and checkpoints (default: 64M)\n"
+	"  --reserve SIZE            host space kept free for journal and checkpoints, and the most the kernel may hold of writes (default: 64M)\n"
 	"  --format text|json        how the facts of the mount are printed\n"
 	"  --help, --version\n"
 	"\nPrepare a new diff so that PostgreSQL, however it is started, recovers from the store's "
@@ -48,6 +49,7 @@ enum option_id {
 	OPTION_WAL_DIR,
 	OPTION_FOREGROUND,
 	OPTION_WRITE_BACK,
+	OPTION_WRITE_THROUGH,
 	OPTION_IO_ENGINE,
 	OPTION_INDEX_MEMORY,
 	OPTION_VERIFY_READS,
@@ -76,6 +78,7 @@ static const struct option long_options[] = {
 	{"wal-dir", required_argument, NULL, OPTION_WAL_DIR},
 	{"foreground", no_argument, NULL, OPTION_FOREGROUND},
 	{"write-back", no_argument, NULL, OPTION_WRITE_BACK},
+	{"write-through", no_argument, NULL, OPTION_WRITE_THROUGH},
 	{"io-engine", required_argument, NULL, OPTION_IO_ENGINE},
 	{"index-memory", required_argument, NULL, OPTION_INDEX_MEMORY},
 	{"verify-reads", required_argument, NULL, OPTION_VERIFY_READS},
@@ -122,7 +125,6 @@ static bool set_flag(struct mount_request *r, enum option_id id)
 		     : id == OPTION_EXTERNAL   ? &r->external
 		     : id == OPTION_READ_ONLY  ? &r->read_only
 		     : id == OPTION_FOREGROUND ? &r->foreground
-		     : id == OPTION_WRITE_BACK ? &r->write_back
 					       : NULL;
 
 	if (flag != NULL)
@@ -177,6 +179,12 @@ static int set_option(struct mount_request *r, enum option_id id, const char *va
 		break;
 	case OPTION_RESERVE:
 		rc = cmd_parse_bytes(value, &r->reserve);
+		break;
+	case OPTION_WRITE_BACK:
+		r->writes = WRITE_BACK;
+		break;
+	case OPTION_WRITE_THROUGH:
+		r->writes = WRITE_THROUGH;
 		break;
 	case OPTION_FORMAT:
 		rc = cmd_parse_format(value, false, &format);

@@ -108,6 +108,11 @@ static void print_requests(const cJSON *status)
 	}
 }
 
+static bool is_true(const cJSON *status, const char *key)
+{
+	return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(status, key));
+}
+
 static void print_submissions(const cJSON *status)
 {
 	const cJSON *s;
@@ -129,6 +134,9 @@ void status_print_text(const cJSON *status)
 	print_string(status, "pg_wal", "wal_dir");
 	(void)printf("%-12s %.0f\n", "process", number_at(status, "pid"));
 	print_submissions(status);
+	(void)printf("%-12s %s%s\n", "writes",
+		     is_true(status, "write_back") ? "write-back" : "write-through",
+		     is_true(status, "disk_is_tight") ? "; refused: the disk is nearly full" : "");
 	print_size(status, "diff holds", "diff_bytes");
 	print_size(status, "journal", "journal_used");
 	print_size(status, "index", "index_bytes");

@@ -30,13 +30,14 @@ static const char help[] =
 	"  --keep-preload        the backup's preload libraries, schedulers too\n"
 	"  --owner USER          user who owns the files and runs the server\n"
 	"  --wal-dir DIR         directory for pg_wal; in the clone's own folder by default\n"
-	"  --write-back          the kernel may keep writes until fsync: faster bulk loads, see docs/limits.md\n"
+	"  --write-back          the kernel may keep writes until fsync (default where that is safe on a full disk)\n"
+	"  --write-through       each write is answered when the diff has it\n"
 	"  --io-engine E         auto, uring or threads\n"
 	"  --index-memory N      bytes of block index held in memory, 256M\n"
 	"  --verify-reads X      on (default) or off: check pages read from the backup\n"
 	"  --force               also a backup, named with --backup, of status ORPHAN or CORRUPT\n"
 	"  --external            show external directories, below .pgoverlay/external/\n"
-	"  --reserve N           bytes of disk space kept for the diff's journal, 64M\n"
+	"  --reserve N           bytes of disk space kept free for the diff's journal; the kernel holds as much of writes at most; 64M\n"
 	"  --foreground          stay, take it down on SIGTERM (for systemd: pgoverlay@.service)\n"
 	"  --format F            text or json\n"
 	"  --help, --version\n"
@@ -66,6 +67,7 @@ enum option_value {
 	OPT_FORCE,
 	OPT_EXTERNAL,
 	OPT_WRITE_BACK,
+	OPT_WRITE_THROUGH,
 	OPT_RESERVE,
 	OPT_TARGET, /* any of them */
 	OPT_ALL,
@@ -92,6 +94,7 @@ static const struct option long_options[] = {
 	{"force", no_argument, NULL, OPT_FORCE},
 	{"external", no_argument, NULL, OPT_EXTERNAL},
 	{"write-back", no_argument, NULL, OPT_WRITE_BACK},
+	{"write-through", no_argument, NULL, OPT_WRITE_THROUGH},
 	{"reserve", required_argument, NULL, OPT_RESERVE},
 	{"target", required_argument, NULL, OPT_TARGET},
 	{"target-time", required_argument, NULL, OPT_TARGET},
@@ -179,7 +182,10 @@ static int take_mount_option(struct up_options *o, int option, const char *value
 		o->mount.external = true;
 		return UP_GO_ON;
 	case OPT_WRITE_BACK:
-		o->mount.write_back = true;
+		o->mount.writes = WRITE_BACK;
+		return UP_GO_ON;
+	case OPT_WRITE_THROUGH:
+		o->mount.writes = WRITE_THROUGH;
 		return UP_GO_ON;
 	case OPT_VERIFY:
 		if (options_parse_switch(value, &on) < 0)

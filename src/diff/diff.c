@@ -175,6 +175,7 @@ void diff_close(struct diff *diff)
 	if (diff->lock_fd >= 0 && is_clean(diff) &&
 	    recover_sync_dirs(diff, diff->unlinked, NULL) == 0)
 		lock_mark_clean(diff->lock_fd);
+	ballast_close(diff);
 	free_files(diff);
 	journal_close(&diff->journal);
 	close_fd(diff->data_fd);
@@ -293,6 +294,7 @@ void diff_get_stats(const struct diff *diff, struct diff_stats *ret)
 	ret->journal_used = diff->journal.tail;
 	ret->journal_size = diff->journal.size;
 	ret->pending_bytes = diff->journal.reserved;
+	ret->ballast_bytes = diff->ballast.present ? diff->ballast.bytes : 0;
 	ret->files = diff->file_count;
 	ret->data_blocks = ret->zero_blocks = 0;
 	for (uint32_t i = 0; i < diff->bucket_count; i++) {

@@ -117,6 +117,28 @@ int diff_writable(const struct diff *diff);
 /* From now on it is not. */
 void diff_set_read_only(struct diff *diff);
 
+/* ---- room for what was accepted ---- */
+
+/*
+ * With write-back the kernel accepts writes that come to us later. `bytes` of host space are
+ * allocated for them here and given up when one of them finds no room, whoever filled the disk.
+ * Where they cannot be had (full already, or the host does not allocate) it goes on without. 0:
+ * none, and what an earlier mount left is removed. Once, after diff_open; blocks. 0, or an error
+ * that is not one of room.
+ */
+int diff_ballast_open(struct diff *diff, uint64_t bytes);
+/* An accepted write has found no room. True: there may be some now, try again. */
+bool diff_ballast_spend(struct diff *diff);
+/* Now and then while it is tight: takes the ballast again when there is room. Does not block. */
+void diff_ballast_restore(struct diff *diff);
+/*
+ * There is no room to accept more: the ballast is not there, or hardly more than options.reserve is
+ * left beside it. False without a ballast. Blocks as long as statvfs does, once a second.
+ */
+bool diff_is_tight(struct diff *diff);
+/* Bytes free on the host for the diff's owner; UINT64_MAX where that cannot be told. Blocks. */
+uint64_t diff_host_free(struct diff *diff);
+
 /* ---- names and attributes ---- */
 
 /* Bytes of journal are missing at the moment; ready is called when to try again (once). */
@@ -193,6 +215,7 @@ struct diff_write {
 	unsigned iovcnt;
 	uint64_t off, len; /* bytes; len is the sum of iov */
 	uint64_t size;	   /* file size at least this afterwards */
+	bool accepted; /* whoever wrote it knows no error of it: takes of options.reserve, too */
 	void (*done)(struct diff_write *op);
 	int result;
 
@@ -259,6 +282,7 @@ struct diff_stats {
 	uint64_t journal_used, journal_size; /* bytes */
 	uint64_t data_blocks, zero_blocks, files;
 	uint64_t pending_bytes;
+	uint64_t ballast_bytes, ballast_spent; /* there now; times that it was given up */
 };
 void diff_get_stats(const struct diff *diff, struct diff_stats *ret);
 

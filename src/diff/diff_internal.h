@@ -106,6 +106,17 @@ struct journal {
 	struct diff_room_wait *waiters, **waiters_tail;
 };
 
+/* Host space that is given up for accepted writes, see ballast.c. */
+struct ballast {
+	uint64_t bytes; /* 0: none is wanted */
+	bool present;
+	bool unsupported; /* the host does not allocate */
+	bool running;	  /* it is being made again */
+	bool tight;	  /* as last told */
+	uint64_t tried;	  /* when that was tried last */
+	struct io_op op;
+};
+
 /* A data/xx whose new names must be made durable. */
 struct dir_sync {
 	struct io_op op;
@@ -188,6 +199,7 @@ struct diff {
 	unsigned recent_pos, streak, repeats;
 
 	uint64_t space_free, space_claimed, space_time; /* of the host, when last asked */
+	struct ballast ballast;
 	bool unlinked
 		[DIFF_DATA_DIRS]; /* data/xx whose names have gone since the mount: not durable */
 	uint64_t in_flight;	  /* writes, syncs, punches, unlinks */
@@ -277,6 +289,10 @@ uint32_t blocks_of(uint64_t size);
 /* ---- space.c ---- */
 /* 0 if len bytes of new blocks may be claimed, else -ENOSPC. */
 int space_check(struct diff *diff, uint64_t len);
+/* They are claimed whatever is free: the host says if there is no room. */
+void space_claim(struct diff *diff, uint64_t len);
+/* Bytes free on the host, of a second ago at most; UINT64_MAX where that cannot be told. */
+uint64_t space_left(struct diff *diff);
 void range_add(struct range *range, uint32_t from, uint32_t to);
 /* Takes [from, to) out; of what is left on both sides the longer part stays. */
 void range_cut(struct range *range, uint32_t from, uint32_t to);
@@ -288,6 +304,9 @@ void space_committed(struct diff_file *file, bool durable);
 void space_punch(struct diff_file *file);
 /* A dropped file goes as soon as nothing holds it and its data file may. */
 void space_settle(struct diff_file *file);
+
+/* ---- ballast.c ---- */
+void ballast_close(struct diff *diff);
 
 /* ---- write.c ---- */
 int file_make_vfd(struct diff_file *file);

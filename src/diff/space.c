@@ -81,29 +81,48 @@ static int ask(struct diff *diff, uint64_t now)
 	return 0;
 }
 
-static bool is_enough(const struct diff *diff, uint64_t len)
+static uint64_t left(const struct diff *diff)
 {
-	return diff->space_free >= diff->space_claimed &&
-	       diff->space_free - diff->space_claimed >= diff->options.reserve + len;
+	return diff->space_free - MIN(diff->space_claimed, diff->space_free);
+}
+
+static bool is_old(const struct diff *diff, uint64_t now)
+{
+	return diff->space_time == 0 || now - diff->space_time > ASK_NS ||
+	       diff->space_claimed > ASK_BYTES;
+}
+
+uint64_t space_left(struct diff *diff)
+{
+	uint64_t now = time_ns();
+
+	if (is_old(diff, now) && ask(diff, now) < 0)
+		return UINT64_MAX;
+	return left(diff);
+}
+
+void space_claim(struct diff *diff, uint64_t len)
+{
+	diff->space_claimed += len;
 }
 
 int space_check(struct diff *diff, uint64_t len)
 {
+	uint64_t needed = diff->options.reserve + len;
 	uint64_t now;
 	int rc;
 
 	if (diff->options.reserve == 0)
 		return 0;
 	now = time_ns();
-	if (diff->space_time == 0 || now - diff->space_time > ASK_NS ||
-	    diff->space_claimed > ASK_BYTES || !is_enough(diff, len)) {
+	if (is_old(diff, now) || left(diff) < needed) {
 		rc = ask(diff, now);
 		if (rc < 0)
 			return rc;
 	}
-	if (!is_enough(diff, len))
+	if (left(diff) < needed)
 		return -ENOSPC;
-	diff->space_claimed += len;
+	space_claim(diff, len);
 	return 0;
 }
 

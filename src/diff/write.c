@@ -149,12 +149,21 @@ static void retry_write(struct diff_room_wait *wait)
 	start_write(CONTAINER_OF(wait, struct diff_write, room));
 }
 
-/* What diff_allocate has taken is there for this file even when the disk is full. */
-static int reserve_claim(struct diff_file *file, const struct range *range, uint64_t bytes)
+static int claim_space(struct diff_write *op, uint64_t bytes)
 {
+	if (!op->accepted)
+		return space_check(op->diff, bytes);
+	space_claim(op->diff, bytes);
+	return 0;
+}
+
+/* What diff_allocate has taken is there for this file even when the disk is full. */
+static int reserve_claim(struct diff_write *op, const struct range *range, uint64_t bytes)
+{
+	struct diff_file *file = op->file;
 	bool allocated = !range_is_empty(range) && range->from >= file->allocated.from &&
 			 range->to <= file->allocated.to;
-	int rc = bytes && !allocated ? space_check(file->diff, bytes) : 0;
+	int rc = bytes && !allocated ? claim_space(op, bytes) : 0;
 
 	if (rc == 0)
 		rc = journal_reserve(file->diff, DIFF_CLAIM_ROOM);
@@ -184,7 +193,7 @@ static int prepare_write(struct diff_write *op)
 		file->punch_waiters = &op->room;
 		return 1;
 	}
-	rc = reserve_claim(file, &range, not_data_bytes(op, &range));
+	rc = reserve_claim(op, &range, not_data_bytes(op, &range));
 	if (rc == -EAGAIN) {
 		journal_wait(op->diff, &op->room);
 		return 1;

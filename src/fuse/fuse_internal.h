@@ -12,6 +12,7 @@
 #include "fuse/session.h"
 
 #include <fuse_lowlevel.h>
+#include <uthash.h>
 
 /* The mount is the only writer: what the kernel knows stays true until it changes it itself. */
 #define CACHE_SECONDS	  86400.0
@@ -98,6 +99,7 @@ struct request {
 		struct overlay_resize resize;
 		struct overlay_sync sync;
 	} op;
+	struct request *next_open;   /* admission.c */
 	struct request *prev, *next; /* in flight, oldest first; or the free list */
 };
 
@@ -129,6 +131,26 @@ struct loop_source {
 };
 
 struct control; /* control.c */
+
+/* A file that is open for writing. */
+struct writer {
+	const struct file *file; /* the handles hold it */
+	fuse_ino_t ino;
+	unsigned handles;
+	bool revoke; /* the kernel knows attributes that it shall not go by */
+	UT_hash_handle hh;
+};
+
+struct admission {
+	struct writer *writers;
+	bool tight;
+	bool wanted, running; /* the job that takes attributes back */
+	struct io_op op;
+	fuse_ino_t *inos; /* of the job */
+	size_t count, cap;
+	struct request *opening, *answering; /* wait for the next job, for the one that runs */
+	uint64_t refused, revoked;
+};
 
 enum session_end {
 	SESSION_RUNS,
@@ -170,6 +192,7 @@ struct session {
 	bool flushed;	  /* it has sent it: what still lies in /dev/fuse is the last */
 	struct loop_source fuse_source, engine_source, timer_source, signal_source, helper_source;
 	struct control *control;
+	struct admission admission;
 	struct overlay_sync timer_sync;
 	bool timer_sync_runs;
 	int timer_result; /* of the last commit, so that an error is logged once */
@@ -218,10 +241,28 @@ void ops_attr_fill(struct fuse_lowlevel_ops *ops);
 void ops_data_fill(struct fuse_lowlevel_ops *ops);
 /* How the kernel shall treat a file that it opens. */
 void open_flags(const struct session *session, const struct file *file, struct fuse_file_info *fi);
+/* Answers an OPEN whose file is ready. */
+void open_answer(struct request *req);
 void ops_dir_fill(struct fuse_lowlevel_ops *ops);
 void ops_sync_fill(struct fuse_lowlevel_ops *ops);
 /* The entry parameters of a file: 0, or -ENOMEM; counts one lookup. */
 int entry_fill(struct session *session, struct file *file, struct fuse_entry_param *ret);
+
+/* ---- admission.c: all do nothing without write-back ---- */
+
+/* A handle of the file with these flags of open(2) was given, or has been released. */
+void admission_opened(struct session *session, const struct file *file, int flags);
+void admission_released(struct session *session, const struct file *file, int flags);
+/* Space was taken, or time has passed: refuses from now on, or no more. */
+void admission_check(struct session *session);
+/* A reply is about to tell the kernel attributes of the file; admission_told when it has. */
+void admission_mark(struct session *session, const struct file *file);
+void admission_told(struct session *session);
+/* True if a GETATTR from a descriptor is to be answered ENOSPC, which the write then is. */
+bool admission_refuses(struct session *session, const struct file *file);
+/* True if an OPEN has to wait: open_answer is called when it may be answered. */
+bool admission_delays(struct request *req);
+void admission_free(struct session *session);
 
 /* ---- loop.c ---- */
 

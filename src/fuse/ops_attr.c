@@ -18,6 +18,10 @@ static void op_getattr(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *f
 
 	if (req == NULL)
 		return;
+	if (fi != NULL && admission_refuses(req->session, req->file)) {
+		request_reply(req, -ENOSPC);
+		return;
+	}
 	req->result = req->file;
 	overlay_ref(req->result);
 	request_reply_attr(req);
@@ -72,7 +76,11 @@ static void take_attr(struct request *req, const struct stat *st, int to_set)
 /* What the request has made of the file; requests that came later have no part in the answer. */
 static void reply_attr(struct request *req, const struct stat *st)
 {
+	struct session *s = req->session;
+
+	admission_mark(s, req->file);
 	request_done(req, fuse_reply_attr(req->fuse, st, CACHE_SECONDS));
+	admission_told(s);
 }
 
 static void setattr_resized(struct overlay_resize *op)

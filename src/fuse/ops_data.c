@@ -25,18 +25,29 @@ void open_flags(const struct session *s, const struct file *file, struct fuse_fi
 	fi->direct_io = s->write_back && overlay_is_wal(file);
 }
 
-static void open_ready(struct overlay_wait *op)
+void open_answer(struct request *req)
 {
-	struct request *req = CONTAINER_OF(op, struct request, op.wait);
+	struct session *s = req->session;
 	int rc;
 
 	overlay_ref(req->file); /* the handle's */
 	req->fi.fh = (uint64_t)(uintptr_t)req->file;
-	open_flags(req->session, req->file, &req->fi);
+	open_flags(s, req->file, &req->fi);
 	rc = fuse_reply_open(req->fuse, &req->fi);
-	if (rc != 0)
-		overlay_unref(req->session->ov, req->file);
+	if (rc != 0) {
+		admission_released(s, req->file, req->fi.flags);
+		overlay_unref(s->ov, req->file);
+	}
 	request_done(req, rc);
+}
+
+static void open_ready(struct overlay_wait *op)
+{
+	struct request *req = CONTAINER_OF(op, struct request, op.wait);
+
+	admission_opened(req->session, req->file, req->fi.flags);
+	if (!admission_delays(req))
+		open_answer(req);
 }
 
 static void op_open(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -55,6 +66,7 @@ static void op_release(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *f
 	struct session *s = fuse_req_userdata(fuse);
 	struct request *req = request_new(fuse, REQUEST_RELEASE, NULL);
 
+	admission_released(s, handle_file(fi), fi->flags);
 	overlay_unref(s->ov, handle_file(fi));
 	if (req != NULL)
 		request_reply(req, 0);
@@ -108,6 +120,8 @@ static void write_done(struct overlay_write *op)
 {
 	struct request *req = CONTAINER_OF(op, struct request, op.write);
 
+	if (op->cached)
+		admission_check(req->session);
 	if (op->result != 0) {
 		request_reply(req, op->result);
 		return;

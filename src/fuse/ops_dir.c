@@ -161,6 +161,7 @@ static void read_dir(fuse_req_t fuse, enum request_type type, size_t size, off_t
 		used += (size_t)n;
 	}
 	request_done(req, fuse_reply_buf(fuse, s->dir_buffer, used));
+	admission_told(s);
 }
 
 static void op_readdir(fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t off,

@@ -262,6 +262,7 @@ int entry_fill(struct session *s, struct file *file, struct fuse_entry_param *re
 	ret->ino = overlay_file_id(file);
 	ret->attr_timeout = CACHE_SECONDS;
 	ret->entry_timeout = CACHE_SECONDS;
+	admission_mark(s, file);
 	return 0;
 }
 
@@ -281,15 +282,20 @@ static void entry_ready(struct overlay_wait *op)
 		req->fi.fh = (uint64_t)(uintptr_t)req->result;
 		open_flags(s, req->result, &req->fi);
 		overlay_ref(req->result);
+		admission_opened(s, req->result, req->fi.flags);
+		admission_mark(s, req->result);
 		rc = fuse_reply_create(req->fuse, &entry, &req->fi);
-		if (rc != 0)
+		if (rc != 0) {
+			admission_released(s, req->result, req->fi.flags);
 			overlay_unref(s->ov, req->result);
+		}
 	} else {
 		rc = fuse_reply_entry(req->fuse, &entry);
 	}
 	if (rc != 0)
 		node_forget(s, entry.ino, 1);
 	request_done(req, rc);
+	admission_told(s);
 }
 
 void request_reply_entry(struct request *req)
@@ -301,10 +307,13 @@ void request_reply_entry(struct request *req)
 static void attr_ready(struct overlay_wait *op)
 {
 	struct request *req = CONTAINER_OF(op, struct request, op.wait);
+	struct session *s = req->session;
 	struct stat st;
 
-	overlay_getattr(req->session->ov, req->result, &st);
+	overlay_getattr(s->ov, req->result, &st);
+	admission_mark(s, req->result);
 	request_done(req, fuse_reply_attr(req->fuse, &st, CACHE_SECONDS));
+	admission_told(s);
 }
 
 void request_reply_attr(struct request *req)

@@ -41,8 +41,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	want(conn, FUSE_CAP_CACHE_SYMLINKS, true);
 	want(conn, FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS, true);
 	want(conn, FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO, true);
-	/* Write-through, unless asked otherwise: a write is answered when the diff has it. */
-	want(conn, FUSE_CAP_WRITEBACK_CACHE, s->options.write_back);
+	want(conn, FUSE_CAP_WRITEBACK_CACHE, s->parts.write_back);
 	s->write_back = (conn->want & FUSE_CAP_WRITEBACK_CACHE) != 0;
 	/* O_TRUNC comes as SETATTR, one path for all truncations. */
 	want(conn, FUSE_CAP_ATOMIC_O_TRUNC, false);
@@ -171,6 +170,7 @@ void session_free(struct session *s)
 	loop_close(s);
 	node_free_all(s);
 	request_free_all(s);
+	admission_free(s);
 	free_buffers(s);
 	if (s->mounted && is_gone(s))
 		fuse_session_unmount(

@@ -34,7 +34,6 @@ struct session_options {
 	bool read_only;
 	bool allow_other;
 	bool noexec;
-	bool write_back; /* the kernel may keep writes until fsync, close, or when it likes */
 };
 
 /* Prepares a session; the overlay comes with session_start. */
@@ -52,9 +51,10 @@ struct session_parts {
 	struct layer_chain *chain;
 	struct io_engine *io;
 	struct vfd_cache *vfds;
-	struct helper *helper;	    /* NULL: nobody to unmount for us */
-	int run_dirfd;		    /* the control socket is made here; -1: none */
-	const char *facts;	    /* a JSON object that status answers begin with */
+	struct helper *helper; /* NULL: nobody to unmount for us */
+	int run_dirfd;	       /* the control socket is made here; -1: none */
+	bool write_back;       /* the kernel may keep writes until fsync, close, or when it likes */
+	const char *facts;     /* a JSON object that status answers begin with */
 	void (*serving)(void *ctx); /* called once, when the first request was answered */
 	void *ctx;
 };

@@ -112,6 +112,8 @@ static void add_diff(cJSON *to, struct diff *diff)
 	add(to, "fast_syncs", st.fast_syncs);
 	add(to, "sync_ahead", st.sync_ahead);
 	add(to, "failed_files", st.failed_files);
+	add(to, "ballast_bytes", st.ballast_bytes);
+	add(to, "ballast_spent", st.ballast_spent);
 }
 
 static void add_engine(cJSON *to, const struct io_engine *io)
@@ -183,6 +185,8 @@ char *status_json(struct session *s)
 	add_vfds(status, s->parts.vfds);
 	add(status, "allocated_bytes", allocated);
 	(void)cJSON_AddBoolToObject(status, "write_back", s->write_back);
+	(void)cJSON_AddBoolToObject(status, "disk_is_tight", s->admission.tight);
+	add(status, "writes_refused", s->admission.refused);
 	text = cJSON_PrintUnformatted(status);
 	cJSON_Delete(status);
 	if (text == NULL)

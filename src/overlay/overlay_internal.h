@@ -241,6 +241,7 @@ struct patch {
 	const void *data; /* NULL: zeros, len at most BLCK */
 	uint64_t grow_to; /* file size at least this afterwards; 0: as off and len say, UINT64_MAX:
 			     unchanged */
+	bool accepted;	  /* as in diff_write */
 	void (*done)(struct patch *patch, int rc);
 
 	struct fetch fetch;

@@ -81,6 +81,7 @@ static void write_all(struct patch *p)
 				       .iov = p->iov,
 				       .off = p->off,
 				       .size = new_size(p),
+				       .accepted = p->accepted,
 				       .done = written};
 	if (head_data && p->off > size && size / BLCK == first_block(p) && p->grow_to != UINT64_MAX)
 		gap = p->off - size;

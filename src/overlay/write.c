@@ -24,7 +24,10 @@ struct write_state {
 	struct overlay_write *op;
 	struct patch patch;
 	struct diff_sync sync;
+	bool again; /* it found no room once */
 };
+
+static void begin(struct write_state *st);
 
 /* Nobody is left to be told but by fsync. */
 static void lost(struct overlay *ov, struct file *f, int rc)
@@ -38,12 +41,25 @@ static void lost(struct overlay *ov, struct file *f, int rc)
 		diff_set_read_only(ov->diff);
 }
 
+/* What the kernel has accepted takes the room that is kept for it before it is lost. */
+static bool finds_room(struct write_state *st, int rc)
+{
+	if (!st->op->cached || st->again || (rc != -ENOSPC && rc != -EDQUOT))
+		return false;
+	st->again = true;
+	return diff_ballast_spend(st->ov->diff);
+}
+
 static void finish(struct write_state *st, int rc)
 {
 	struct overlay_write *op = st->op;
 	struct overlay *ov = st->ov;
 	struct file *f = op->file;
 
+	if (finds_room(st, rc)) {
+		begin(st);
+		return;
+	}
 	op->result = rc;
 	if (rc == 0)
 		file_touch(ov, f, true);
@@ -69,6 +85,7 @@ static void write_patch(struct write_state *st)
 				   .off = op->off,
 				   .len = op->len,
 				   .data = op->data,
+				   .accepted = op->cached,
 				   .done = patched};
 	patch_start(&st->patch);
 }
@@ -94,7 +111,10 @@ static void start(struct write_state *st)
 		write_patch(st);
 		return;
 	}
-	st->patch = (struct patch){.ov = st->ov, .file = op->file, .done = tail_zeroed};
+	st->patch = (struct patch){.ov = st->ov,
+				   .file = op->file,
+				   .accepted = op->cached,
+				   .done = tail_zeroed};
 	patch_zero_tail(&st->patch);
 }
 
@@ -108,10 +128,9 @@ static void all_synced(struct diff_sync *sync)
 		start(st);
 }
 
-static void granted(struct ticket *ticket)
+static void begin(struct write_state *st)
 {
-	struct overlay_write *op = CONTAINER_OF(ticket, struct overlay_write, ticket);
-	struct write_state *st = op->state;
+	struct overlay_write *op = st->op;
 	int rc = diff_writable(st->ov->diff);
 
 	if (rc < 0 || op->len == 0) {
@@ -125,6 +144,13 @@ static void granted(struct ticket *ticket)
 	/* Answers at once where nothing is pending and no commit is on its way. */
 	st->sync = (struct diff_sync){.all = true, .done = all_synced};
 	diff_sync(st->ov->diff, &st->sync);
+}
+
+static void granted(struct ticket *ticket)
+{
+	struct overlay_write *op = CONTAINER_OF(ticket, struct overlay_write, ticket);
+
+	begin(op->state);
 }
 
 static void set_range(struct overlay_write *op)

@@ -9,7 +9,7 @@ need counts zstd python3 || finish
 must unpack "$TEST_TOP/tests/fixtures/shop/store.tar.zst" "$TEST_WORK/counts"
 mnt=$TEST_WORK/counts-mnt
 own_dir "$mnt"
-must pgo mount "$TEST_WORK/counts/store" "$mnt" --diff "$TEST_WORK/counts/diff" >/dev/null
+must pgo mount "$TEST_WORK/counts/store" "$mnt" --diff "$TEST_WORK/counts/diff" --write-through >/dev/null
 
 # shellcheck disable=SC2317 # called through check
 # counted WANTED SCRIPT: the requests that a script (f: an open file of the chain, of 10 blocks at least) makes

@@ -3,12 +3,13 @@
 # four processes on the same files and names at once; what they leave is there after a new mount.
 #
 #   posix.sh [SEED]
-#   POSIX_OPTIONS   --write-back: the mount is one
+#   POSIX_OPTIONS   --write-back, the default: the mount is one; empty: it is not
 set -u
 # shellcheck source-path=SCRIPTDIR source=../tools/lib.sh
 . "$(dirname "$0")/../tools/lib.sh"
 
 need posix zstd || finish
+POSIX_OPTIONS=${POSIX_OPTIONS---write-back}
 tools=${TEST_BUILD:-$TEST_TOP/build}/tests/mount
 seed=${1:-$RANDOM}
 work=$TEST_WORK/posix

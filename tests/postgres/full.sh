@@ -17,7 +17,6 @@ places=${FULL_PLACES:-1}
 need full python3 zstd runuser losetup mkfs.ext4 || finish
 use_tools
 ballast=$disk/ballast
-never_write_back=1 # a write that is lost there is for the next mount to mend: tests/mount/write_back.sh
 load_seconds=8
 
 server_lives() { kill -0 "$postmaster" 2>/dev/null && [ "$(q postgres -c "select 1" 2>/dev/null)" = 1 ]; }

@@ -19,7 +19,7 @@ set -u
 
 wal=${RECORDED_WAL:-native}
 mib=400
-never_write_back=1 # what is recorded is the same for all states
+same_writes=1 # what is recorded is the same for all states
 need recorded python3 zstd runuser losetup mkfs.ext4 fusermount3 || finish
 use_tools
 use_recorder

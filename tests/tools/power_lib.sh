@@ -108,7 +108,7 @@ pristine() { # what a fresh clone has: files of the backup for the ledger; most 
 some_options() {
 	options=()
 	[ $((RANDOM % 3)) != 0 ] || options+=(--io-engine threads)
-	[ -n "${never_write_back:-}" ] || [ $((RANDOM % 4)) != 0 ] || options+=(--write-back)
+	if [ -z "${same_writes:-}" ] && [ $((RANDOM % 4)) = 0 ]; then options+=(--write-through); else options+=(--write-back); fi
 }
 
 # shellcheck disable=SC2120,SC2034

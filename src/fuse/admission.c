@@ -1,0 +1,235 @@
+/*
+ * Admission, with write-back: while the host's disk is nearly full the kernel accepts no more
+ * writes.
+ *
+ * A write that the kernel has accepted comes to us later, when nobody is left to be told that there
+ * is no room. So who writes has to be told before, as on any file system. The kernel has no request
+ * for that, but one that does: before it accepts a write it looks at the file's attributes, and
+ * where it has been told that what it knows of them is void, it asks. What we answer to that GETATTR is
+ * what the write returns: ENOSPC.
+ *
+ * While it is tight (diff_is_tight) the attributes of every file that is open for writing are
+ * therefore void. Whatever tells the kernel attributes of such a file makes them good again, so
+ * they are taken back right after. That is a job: the kernel may wait for an inode in it. What is
+ * accepted meanwhile, and what had been accepted before, has room: the distance that diff_is_tight
+ * keeps, and then the ballast.
+ *
+ * A GETATTR that comes from a descriptor is one of these while it is tight: stat and fstat ask
+ * without, lseek goes by the kernel's own size. (Before Linux 5.16 lseek asks, too, and fails.)
+ */
+#include "fuse/fuse_internal.h"
+
+#include "base/log.h"
+#include "base/util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+/* ---- who may write ---- */
+
+static bool is_for_writing(int flags)
+{
+	return (flags & O_ACCMODE) != O_RDONLY;
+}
+
+static struct writer *find(struct session *s, const struct file *file)
+{
+	struct writer *w;
+
+	HASH_FIND_PTR(s->admission.writers, &file, w);
+	return w;
+}
+
+void admission_opened(struct session *s, const struct file *file, int flags)
+{
+	struct writer *w;
+
+	if (!s->write_back || !is_for_writing(flags))
+		return;
+	w = find(s, file);
+	if (w == NULL) {
+		w = calloc(1, sizeof(*w));
+		if (w == NULL)
+			return; /* as if it were not tight; the ballast is there for it, too */
+		w->file = file;
+		w->ino = overlay_file_id(file);
+		HASH_ADD_PTR(s->admission.writers, file, w);
+	}
+	w->handles++;
+}
+
+void admission_released(struct session *s, const struct file *file, int flags)
+{
+	struct writer *w = s->write_back && is_for_writing(flags) ? find(s, file) : NULL;
+
+	if (w == NULL || --w->handles > 0)
+		return;
+	HASH_DEL(s->admission.writers, w);
+	free(w);
+}
+
+/* ---- taking attributes back ---- */
+
+static void start_job(struct session *s);
+
+static int64_t revoke_job(struct io_op *op)
+{
+	struct session *s = CONTAINER_OF(op, struct session, admission.op);
+
+	/* A file that the kernel has forgotten meanwhile is ENOENT, and as good. */
+	for (size_t i = 0; i < s->admission.count; i++)
+		(void)fuse_lowlevel_notify_inval_inode(s->fuse, s->admission.inos[i], -1, 0);
+	return 0;
+}
+
+static void answer(struct session *s, struct request *first)
+{
+	while (first != NULL) {
+		struct request *req = first;
+
+		first = req->next_open;
+		open_answer(req);
+	}
+}
+
+static void revoked(struct io_op *op)
+{
+	struct session *s = CONTAINER_OF(op, struct session, admission.op);
+	struct admission *a = &s->admission;
+
+	a->running = false;
+	a->revoked += a->count;
+	answer(s, TAKE_PTR(a->answering));
+	start_job(s);
+}
+
+static int collect(struct admission *a)
+{
+	unsigned writers = HASH_COUNT(a->writers);
+	struct writer *w, *next;
+
+	a->count = 0;
+	if (writers > a->cap) {
+		fuse_ino_t *inos = reallocarray(a->inos, writers, sizeof(*inos));
+
+		if (inos == NULL)
+			return -ENOMEM;
+		a->inos = inos;
+		a->cap = writers;
+	}
+	HASH_ITER(hh, a->writers, w, next)
+	{
+		if (w->revoke)
+			a->inos[a->count++] = w->ino;
+		w->revoke = false;
+	}
+	return 0;
+}
+
+static void start_job(struct session *s)
+{
+	struct admission *a = &s->admission;
+
+	if (a->running || !a->wanted || !s->mounted)
+		return;
+	a->wanted = false;
+	if (collect(a) != 0) {
+		answer(s, TAKE_PTR(a->opening));
+		return;
+	}
+	a->answering = TAKE_PTR(a->opening);
+	a->running = true;
+	a->op = (struct io_op){.code = IO_JOB, .job = revoke_job, .done = revoked};
+	io_submit(s->parts.io, &a->op);
+}
+
+static void revoke(struct session *s, struct writer *w)
+{
+	w->revoke = true;
+	s->admission.wanted = true;
+}
+
+/* ---- tight or not ---- */
+
+static void set_tight(struct session *s, bool tight)
+{
+	struct admission *a = &s->admission;
+	struct writer *w, *next;
+
+	if (tight == a->tight)
+		return;
+	a->tight = tight;
+	if (!tight) {
+		log_notice("there is room on the disk again");
+		return;
+	}
+	log_warning("the disk is nearly full: writes are refused until there is room");
+	HASH_ITER(hh, a->writers, w, next)
+	revoke(s, w);
+	start_job(s);
+}
+
+void admission_check(struct session *s)
+{
+	struct diff *diff = s->write_back ? overlay_diff(s->ov) : NULL;
+
+	if (diff == NULL)
+		return;
+	set_tight(s, diff_is_tight(diff));
+	if (s->admission.tight)
+		diff_ballast_restore(diff);
+}
+
+void admission_mark(struct session *s, const struct file *file)
+{
+	struct writer *w = s->admission.tight ? find(s, file) : NULL;
+
+	if (w != NULL)
+		revoke(s, w);
+}
+
+void admission_told(struct session *s)
+{
+	start_job(s);
+}
+
+bool admission_refuses(struct session *s, const struct file *file)
+{
+	if (!s->admission.tight || find(s, file) == NULL)
+		return false;
+	admission_check(s);
+	s->admission.refused += s->admission.tight;
+	return s->admission.tight;
+}
+
+bool admission_delays(struct request *req)
+{
+	struct session *s = req->session;
+	struct admission *a = &s->admission;
+	struct writer *w;
+
+	if (!s->write_back || !is_for_writing(req->fi.flags))
+		return false;
+	admission_check(s);
+	w = a->tight && s->mounted ? find(s, req->file) : NULL;
+	if (w == NULL)
+		return false;
+	req->next_open = a->opening;
+	a->opening = req;
+	revoke(s, w);
+	start_job(s);
+	return true;
+}
+
+void admission_free(struct session *s)
+{
+	struct writer *w, *next;
+
+	HASH_ITER(hh, s->admission.writers, w, next)
+	{
+		HASH_DEL(s->admission.writers, w);
+		free(w);
+	}
+	free(s->admission.inos);
+}

@@ -1,0 +1,232 @@
+/*
+ * tests/unit/diff_ballast_test.c: host space that is set aside for what the kernel has accepted:
+ * when it is there, when it goes, when it comes back, and who may take the last of the disk.
+ */
+#include "diff_util.h"
+
+#include "diff/diff_internal.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MIB	(UINT64_C(1) << 20)
+#define BALLAST (4 * MIB)
+
+static int fallocate_fails; /* with this, while the hook is set */
+
+static bool ballast_is_there(void)
+{
+	char path[400];
+	struct stat st;
+
+	env_path(path, sizeof(path), "ballast");
+	if (stat(path, &st) != 0)
+		return false;
+	ck_assert_int_eq(st.st_size, 0);
+	ck_assert_uint_ge((uint64_t)st.st_blocks * 512, BALLAST);
+	return true;
+}
+
+static int before(void *ctx, const struct sys_event *ev)
+{
+	return ev->call == SYS_CALL_FALLOCATE ? fallocate_fails : 0;
+}
+
+static int open_failing(int with)
+{
+	static const struct sys_hook hook = {.before = before};
+	int rc;
+
+	fallocate_fails = with;
+	sys_set_hook(&hook);
+	rc = diff_ballast_open(env.diff, BALLAST);
+	sys_set_hook(NULL);
+	return rc;
+}
+
+/* The host has just said that so much is free. */
+static void set_free(uint64_t bytes)
+{
+	env.diff->space_free = bytes;
+	env.diff->space_claimed = 0;
+	env.diff->space_time = time_ns();
+}
+
+static void setup(void)
+{
+	env_setup();
+	env.options.reserve = MIB;
+}
+
+START_TEST(comes_and_goes)
+{
+	env_open();
+	ck_assert_int_eq(diff_ballast_open(env.diff, BALLAST), 0);
+	ck_assert(ballast_is_there());
+	ck_assert_uint_eq(env_stats().ballast_bytes, BALLAST);
+	ck_assert(!diff_is_tight(env.diff));
+	env_close();
+	ck_assert(!ballast_is_there());
+}
+END_TEST
+
+START_TEST(what_a_crash_left_goes)
+{
+	char path[400];
+	FILE *f;
+
+	env_open();
+	env_close();
+	env_path(path, sizeof(path), "ballast");
+	f = fopen(path, "w");
+	ck_assert_ptr_nonnull(f);
+	fclose(f);
+	env_open();
+	ck_assert_int_eq(diff_ballast_open(env.diff, 0), 0);
+	ck_assert_int_eq(access(path, F_OK), -1);
+	ck_assert(!diff_is_tight(env.diff));
+	ck_assert(!diff_ballast_spend(env.diff));
+	env_close();
+}
+END_TEST
+
+START_TEST(is_spent_once_and_comes_back)
+{
+	env_open();
+	ck_assert_int_eq(diff_ballast_open(env.diff, BALLAST), 0);
+	ck_assert(diff_ballast_spend(env.diff));
+	ck_assert(!ballast_is_there());
+	ck_assert(diff_is_tight(env.diff));
+	/* Others that failed before it was spent may try, too. */
+	ck_assert(diff_ballast_spend(env.diff));
+	ck_assert_uint_eq(env_stats().ballast_spent, 1);
+	diff_ballast_restore(env.diff);
+	env_drain();
+	ck_assert(ballast_is_there());
+	ck_assert(!diff_is_tight(env.diff));
+	env_close();
+}
+END_TEST
+
+START_TEST(does_not_come_back_where_it_would_be_tight)
+{
+	env_open();
+	ck_assert_int_eq(diff_ballast_open(env.diff, BALLAST), 0);
+	ck_assert(diff_ballast_spend(env.diff));
+	env.diff->options.reserve = UINT64_C(1) << 60;
+	diff_ballast_restore(env.diff);
+	env_drain();
+	ck_assert(!ballast_is_there());
+	ck_assert(diff_is_tight(env.diff));
+	env.diff->options.reserve = MIB;
+	/* Not asked again at once. */
+	diff_ballast_restore(env.diff);
+	env_drain();
+	ck_assert(!ballast_is_there());
+	env.diff->ballast.tried = 0;
+	diff_ballast_restore(env.diff);
+	env_drain();
+	ck_assert(!diff_is_tight(env.diff));
+	env_close();
+}
+END_TEST
+
+START_TEST(is_tight_before_it_is_full)
+{
+	env_open();
+	ck_assert_int_eq(diff_ballast_open(env.diff, BALLAST), 0);
+	set_free(MIB + BALLAST);
+	ck_assert(!diff_is_tight(env.diff));
+	set_free(MIB + BALLAST - 1);
+	ck_assert(diff_is_tight(env.diff));
+	set_free(MIB + BALLAST);
+	env.diff->space_claimed = 1;
+	ck_assert(diff_is_tight(env.diff));
+	env_close();
+}
+END_TEST
+
+START_TEST(a_full_disk_opens_without)
+{
+	env_open();
+	ck_assert_int_eq(open_failing(-ENOSPC), 0);
+	ck_assert(!ballast_is_there());
+	ck_assert(diff_is_tight(env.diff));
+	env_close();
+}
+END_TEST
+
+START_TEST(a_host_that_does_not_allocate_has_the_distance_only)
+{
+	env_open();
+	ck_assert_int_eq(open_failing(-EOPNOTSUPP), 0);
+	ck_assert(!diff_is_tight(env.diff));
+	ck_assert(!diff_ballast_spend(env.diff));
+	env.diff->options.reserve = UINT64_C(1) << 60;
+	ck_assert(diff_is_tight(env.diff));
+	env_close();
+}
+END_TEST
+
+START_TEST(another_error_is_told)
+{
+	env_open();
+	ck_assert_int_eq(open_failing(-EIO), -EIO);
+	env_close();
+}
+END_TEST
+
+static void write_done(struct diff_write *op)
+{
+	op->file = NULL;
+}
+
+static int write_block(const char *name, uint32_t block, bool accepted)
+{
+	static uint8_t page[DIFF_BLCKSZ];
+	struct iovec iov = {.iov_base = page, .iov_len = sizeof(page)};
+	struct diff_write op = {.file = env_file(name),
+				.iov = &iov,
+				.iovcnt = 1,
+				.off = (uint64_t)block * DIFF_BLCKSZ,
+				.len = DIFF_BLCKSZ,
+				.size = (block + 1) * (uint64_t)DIFF_BLCKSZ,
+				.accepted = accepted,
+				.done = write_done};
+
+	diff_write(env.diff, &op);
+	while (op.file != NULL)
+		(void)io_wait(env.io, -1);
+	return op.result;
+}
+
+START_TEST(only_the_accepted_take_of_the_reserve)
+{
+	env.options.reserve = UINT64_C(1) << 60;
+	env_open();
+	ck_assert_int_eq(env_create("a"), 0);
+	ck_assert_int_eq(write_block("a", 0, false), -ENOSPC);
+	ck_assert_int_eq(write_block("a", 0, true), 0);
+	env_close();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("diff_ballast");
+	TCase *tc = tcase_create("diff");
+
+	tcase_add_checked_fixture(tc, setup, env_teardown);
+	tcase_add_test(tc, comes_and_goes);
+	tcase_add_test(tc, what_a_crash_left_goes);
+	tcase_add_test(tc, is_spent_once_and_comes_back);
+	tcase_add_test(tc, does_not_come_back_where_it_would_be_tight);
+	tcase_add_test(tc, is_tight_before_it_is_full);
+	tcase_add_test(tc, a_full_disk_opens_without);
+	tcase_add_test(tc, a_host_that_does_not_allocate_has_the_distance_only);
+	tcase_add_test(tc, another_error_is_told);
+	tcase_add_test(tc, only_the_accepted_take_of_the_reserve);
+	suite_add_tcase(s, tc);
+	return unit_run(s);
+}
