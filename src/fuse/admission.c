@@ -73,13 +73,16 @@ void admission_released(struct session *s, const struct file *file, int flags)
 
 static void start_job(struct session *s);
 
+/* Leaves those in the list that the kernel does not know. */
 static int64_t revoke_job(struct io_op *op)
 {
 	struct session *s = CONTAINER_OF(op, struct session, admission.op);
+	struct admission *a = &s->admission;
 
-	/* A file that the kernel has forgotten meanwhile is ENOENT, and as good. */
-	for (size_t i = 0; i < s->admission.count; i++)
-		(void)fuse_lowlevel_notify_inval_inode(s->fuse, s->admission.inos[i], -1, 0);
+	for (size_t i = 0; i < a->count; i++) {
+		if (fuse_lowlevel_notify_inval_inode(s->fuse, a->inos[i], -1, 0) == -ENOENT)
+			a->inos[a->unknown++] = a->inos[i];
+	}
 	return 0;
 }
 
@@ -93,15 +96,34 @@ static void answer(struct session *s, struct request *first)
 	}
 }
 
+/*
+ * The kernel makes the inode of a new file some time after it has the answer to CREATE. Those are
+ * tried again with the next that comes, or by the timer.
+ */
+static void mark_unknown(struct session *s)
+{
+	struct admission *a = &s->admission;
+
+	for (size_t i = 0; i < a->unknown; i++) {
+		struct file *file = node_find(s, a->inos[i]);
+
+		if (file != NULL)
+			admission_mark(s, file);
+	}
+}
+
 static void revoked(struct io_op *op)
 {
 	struct session *s = CONTAINER_OF(op, struct session, admission.op);
 	struct admission *a = &s->admission;
+	bool again;
 
 	a->running = false;
-	a->revoked += a->count;
 	answer(s, TAKE_PTR(a->answering));
-	start_job(s);
+	again = a->wanted;
+	mark_unknown(s);
+	if (again)
+		start_job(s);
 }
 
 static int collect(struct admission *a)
@@ -109,7 +131,7 @@ static int collect(struct admission *a)
 	unsigned writers = HASH_COUNT(a->writers);
 	struct writer *w, *next;
 
-	a->count = 0;
+	a->count = a->unknown = 0;
 	if (writers > a->cap) {
 		fuse_ino_t *inos = reallocarray(a->inos, writers, sizeof(*inos));
 
@@ -177,8 +199,10 @@ void admission_check(struct session *s)
 	if (diff == NULL)
 		return;
 	set_tight(s, diff_is_tight(diff));
-	if (s->admission.tight)
-		diff_ballast_restore(diff);
+	if (!s->admission.tight)
+		return;
+	diff_ballast_restore(diff);
+	start_job(s);
 }
 
 void admission_mark(struct session *s, const struct file *file)

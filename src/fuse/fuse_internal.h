@@ -147,9 +147,9 @@ struct admission {
 	bool wanted, running; /* the job that takes attributes back */
 	struct io_op op;
 	fuse_ino_t *inos; /* of the job */
-	size_t count, cap;
+	size_t count, cap, unknown;
 	struct request *opening, *answering; /* wait for the next job, for the one that runs */
-	uint64_t refused, revoked;
+	uint64_t refused;
 };
 
 enum session_end {
