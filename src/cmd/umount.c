@@ -20,7 +20,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <poll.h>
 #include <stdio.h>
+#include <sys/pidfd.h>
 #include <unistd.h>
 
 #define END_WAIT_MS 600000
@@ -75,8 +77,21 @@ static bool has_ended(int rc)
 	return rc == -ECONNREFUSED || rc == -ECONNRESET;
 }
 
+/*
+ * It has let go of all; a moment later it is gone, too, and whoever watches over it (systemd) need
+ * not end it. pid: a descriptor of it, or -1 where there is none.
+ */
+static void wait_gone(int pid)
+{
+	struct pollfd p = {.fd = pid, .events = POLLIN};
+
+	if (pid >= 0)
+		(void)poll(&p, 1, END_WAIT_MS);
+}
+
 static int end_running(const struct clone *clone, unsigned flags, struct errmsg *e)
 {
+	_cleanup_close_ int pid = pidfd_open(clone->pid, 0);
 	struct errmsg ask = {0};
 	int rc = command(clone, "umount", &ask);
 
@@ -86,6 +101,7 @@ static int end_running(const struct clone *clone, unsigned flags, struct errmsg 
 		if (rc != 0 && rc != -EBUSY && registry_wait_end(clone, END_WAIT_MS) == 0) {
 			log_warning("the last changes of '%s' are lost: %s", clone->mountpoint,
 				    strerror(-rc));
+			wait_gone(pid);
 			return 0;
 		}
 	}
@@ -109,6 +125,7 @@ static int end_running(const struct clone *clone, unsigned flags, struct errmsg 
 	if (rc != 0)
 		return errmsg_set(e, rc, "process %d, which serves '%s', does not end",
 				  (int)clone->pid, clone->mountpoint);
+	wait_gone(pid);
 	return 0;
 }
 

@@ -194,6 +194,23 @@ kill $holder
 wait $holder 2>/dev/null
 check "umount" pgo umount "$mnt"
 gone "umount leaves nothing"
+# Who watches over the serving process (systemd) must not find it when umount has returned. A zombie nobody may reap here.
+check "umount returns when the process is gone" timeout -k 5 100 python3 -c '
+import json, subprocess, sys
+program, store, mnt = sys.argv[1:]
+def is_gone(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+def run(*command): return subprocess.run([program, *command], check=True, capture_output=True).stdout
+for _ in range(10):
+    run("mount", store, mnt)
+    pid = json.loads(run("status", mnt, "--format", "json"))["pid"]
+    run("umount", mnt)
+    assert is_gone(pid), pid
+' "$PGOVERLAY" "$store" "$mnt"
 equal "status lists it as stopped" "$(pgo status | grep -c "^stopped .*$mnt")" 1
 
 mount_it
