@@ -223,7 +223,7 @@ gone "umount --force leaves nothing"
 
 # A container or a service of others that was started meanwhile may have a copy of the mount, which keeps it alive.
 mount_it
-timeout 60 unshare -m --propagation private sleep 50 &
+timeout 60 unshare -m --propagation private "$TEST_TOOLS/own_mounts.sh" "$TEST_WORK" sleep 50 &
 holder=$!
 until_true 5 holds_a_copy
 refused "umount says that a mount namespace of others has it" 1 "mount namespace" pgo umount "$mnt"

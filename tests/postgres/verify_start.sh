@@ -91,7 +91,7 @@ fi
 
 without() { # NAME PATTERN SHELL-COMMAND: in a namespace of mounts of its own
 	local out
-	out=$(timeout -k 5 150 unshare -m sh -c "$3; exec \"\$0\" verify \"\$1\" --start" "$PGOVERLAY" "$store" 2>&1)
+	out=$(timeout -k 5 150 unshare -m "$TEST_TOOLS/own_mounts.sh" "$TEST_WORK" sh -c "$3; exec \"\$0\" verify \"\$1\" --start" "$PGOVERLAY" "$store" 2>&1)
 	equal "$1: status" $? 1
 	if grep -qE -- "$2" <<<"$out"; then
 		ok "$1 is said"

@@ -2,6 +2,7 @@
  * tests/unit/fuse_test.c: the requests of src/fuse, one message at a time and many in flight.
  */
 #include "base/util.h"
+#include "fuse/dirty_limit.h"
 #include "fuse/fuse_internal.h"
 #include "fuse_pipe.h"
 #include "unit.h"
@@ -423,6 +424,18 @@ static void count_exactly(char **argv)
 	(void)execv("/proc/self/exe", argv);
 }
 
+START_TEST(the_kernel_holds_a_part_of_all)
+{
+	const uint64_t mib = 1 << 20, threshold = 4800 * mib;
+
+	ck_assert_uint_eq(dirty_limit_part(48 * mib, threshold), 10000); /* one in a hundred */
+	ck_assert_uint_eq(dirty_limit_part(0, threshold), 1);
+	ck_assert_uint_eq(dirty_limit_part(threshold, threshold), 1000000);
+	ck_assert_uint_eq(dirty_limit_part(UINT64_MAX, threshold), 1000000);
+	ck_assert_uint_eq(dirty_limit_part(UINT64_C(1) << 40, UINT64_C(1) << 41), 500000);
+}
+END_TEST
+
 START_TEST(latencies_have_their_bucket)
 {
 	ck_assert_uint_eq(latency_bucket(0), 0);
@@ -460,6 +473,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, devices_are_refused);
 	tcase_add_test(tc, interrupts_change_nothing);
 	tcase_add_test(tc, latencies_have_their_bucket);
+	tcase_add_test(tc, the_kernel_holds_a_part_of_all);
 	suite_add_tcase(suite, tc);
 	return unit_run(suite);
 }
