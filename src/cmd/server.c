@@ -5,6 +5,7 @@
 
 #include "base/sys.h"
 #include "base/util.h"
+#include "cmd/server_stuck.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -276,6 +277,7 @@ int server_stop(pid_t pid, enum server_stop how, void (*tell)(const char *text),
 {
 	uint64_t since = process_now_ms(), told = since;
 	uint64_t start_time = process_start_time(pid);
+	struct server_calm calm = {0};
 	unsigned pause = POLL_FIRST_MS;
 	bool killed = false;
 
@@ -292,6 +294,13 @@ int server_stop(pid_t pid, enum server_stop how, void (*tell)(const char *text),
 		if (how == SERVER_STOP_IMMEDIATE && !killed && now - since > KILL_AFTER_MS) {
 			(void)kill(pid, SIGKILL);
 			killed = true;
+		}
+		if (how == SERVER_STOP_FAST && server_is_stuck(pid, now, &calm)) {
+			tell("PostgreSQL does not stop by itself; stopping it at once, the next "
+			     "start recovers");
+			how = SERVER_STOP_IMMEDIATE;
+			since = told = now;
+			(void)kill(pid, SIGQUIT);
 		}
 		if (now - told >= TELL_EVERY_MS) {
 			told = now;

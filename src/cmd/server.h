@@ -80,7 +80,8 @@ bool server_has_ended(pid_t pid, int *ret_status);
 enum server_stop { SERVER_STOP_FAST, SERVER_STOP_IMMEDIATE };
 /*
  * Stops it and waits until the process is gone. An immediate stop that has no effect becomes a kill
- * after 10 s. -EINTR: *stop became true, the server goes on stopping.
+ * after 10 s, a fast one that will never end (server_stuck.h) an immediate one. -EINTR: *stop became
+ * true, the server goes on stopping.
  */
 int server_stop(pid_t pid, enum server_stop how, void (*tell)(const char *text),
 		const volatile bool *stop, struct errmsg *e);

@@ -82,6 +82,31 @@ must q "insert into kept values ($((rows + 1)))" >/dev/null && rows=$((rows + 1)
 end_server
 came_back "umount -l" ""
 
+# The postmaster is told to stop while it starts its processes anew after the crash of one. Before it replays WAL it never does
+# by itself (version 15): it waits for a checkpointer that it does not tell.
+hold_recovery() { # sets held: a startup process that is stopped before that
+	local log=$diff/postgres.log line
+	for _ in $(seq 10); do
+		line=$(wc -l <"$log")
+		kill -9 "$(pgrep -P "$postmaster" -f walwriter)" || return 1
+		for _ in $(seq 200); do
+			held=$(pgrep -P "$postmaster" -f "postgres: startup") && kill -STOP "$held" && break
+		done
+		sed "1,${line}d" "$log" | grep -qE "redo (starts|is not required)" || return 0
+		kill -CONT "$held"
+		for _ in $(seq 100); do
+			sed "1,${line}d" "$log" | grep -q "ready to accept" && break
+			sleep 0.1
+		done
+	done
+	return 1
+}
+must hold_recovery
+(sleep 3; kill -CONT "$held") &
+check "down during recovery from a crash of a process" pgo down "$mnt"
+wait
+came_back "down during recovery" ""
+
 # No server; the number in its postmaster.pid is another process's.
 check "down" pgo down "$mnt"
 own_dir "$where/mnt"

@@ -2,15 +2,16 @@
  * tests/tools/mkstore.c: makes a pg_probackup store of any size and shape, byte-correct: the real
  * page streams, header maps, lists and sums, as version 2.5.16 writes them.
  *
- *	mkstore STORE [--from DATADIR] [--files N] [--blocks N] [--increments N] [--changed PERCENT]
- *	        [--codec zlib|pglz|none] [--level N] [--random PERCENT] [--plain N]
- *	        [--instance NAME] [--seed N] [--same]
+ *	mkstore STORE [--from DATADIR [--more N]] [--files N] [--blocks N] [--increments N]
+ *	        [--changed PERCENT] [--codec zlib|pglz|none] [--level N] [--random PERCENT]
+ *	        [--plain N] [--instance NAME] [--seed N] [--same]
  *
  * Without --from there are N relations of so many blocks each, whose pages are so many percent
  * random bytes, and N plain files; with --same they all have the same pages, made only once, and a
- * store of a terabyte is a matter of copying. With it the FULL backup is that (shut down) data directory. Each
- * increment changes so many percent of all pages. The chain's ids, oldest first, and its sizes go
- * to stdout.
+ * store of a terabyte is a matter of copying. With --from the FULL backup is that data directory,
+ * as a shut down server or a backup left it; with --more it has N more relations in base/1, made
+ * up as above, of which its catalog knows nothing. Each increment changes so many percent of all
+ * pages. The chain's ids, oldest first, and its sizes go to stdout.
  */
 #include "mkstore.h"
 
@@ -195,6 +196,24 @@ static uint8_t *made_control(void)
 	return control;
 }
 
+/* So many relations of options.blocks blocks whose pages are made up. */
+static void add_relations(const char *dir, unsigned count, unsigned first)
+{
+	char path[64];
+
+	for (unsigned i = 0; i < count; i++) {
+		uint32_t left = options.blocks, segno = 0;
+
+		do {
+			(void)snprintf(path, sizeof(path), segno ? "%s/%u.%u" : "%s/%u", dir,
+				       first + i, segno);
+			add_data(path, MIN(left, PG_SEGMENT_BLOCKS))->segno = segno;
+			left -= MIN(left, PG_SEGMENT_BLOCKS);
+			segno++;
+		} while (left > 0);
+	}
+}
+
 static void make_tree(void)
 {
 	static const char *const dirs[] = {"base", "base/5", "global", "pg_wal", "pg_tblspc"};
@@ -213,17 +232,7 @@ static void make_tree(void)
 		(void)snprintf(path, sizeof(path), "base/5/%u_fsm", 16384 + i);
 		(void)add_plain(path, 0600, bytes, bytes ? 20000 : 0);
 	}
-	for (unsigned i = 0; i < options.files; i++) {
-		uint32_t left = options.blocks, segno = 0;
-
-		do {
-			(void)snprintf(path, sizeof(path), segno ? "base/5/%u.%u" : "base/5/%u",
-				       16384 + i, segno);
-			add_data(path, MIN(left, PG_SEGMENT_BLOCKS))->segno = segno;
-			left -= MIN(left, PG_SEGMENT_BLOCKS);
-			segno++;
-		} while (left > 0);
-	}
+	add_relations("base/5", options.files, 16384);
 }
 
 /* ---- a data directory ---- */
@@ -318,6 +327,7 @@ static void parse(int argc, char **argv)
 {
 	static const struct option names[] = {
 		{"from", required_argument, NULL, 'F'},
+		{"more", required_argument, NULL, 'm'},
 		{"files", required_argument, NULL, 'f'},
 		{"blocks", required_argument, NULL, 'b'},
 		{"increments", required_argument, NULL, 'i'},
@@ -339,6 +349,9 @@ static void parse(int argc, char **argv)
 		switch (c) {
 		case 'F':
 			options.from = optarg;
+			break;
+		case 'm':
+			options.more = n;
 			break;
 		case 'f':
 			options.files = n;
@@ -385,10 +398,12 @@ static void parse(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	parse(argc, argv);
-	if (options.from)
+	if (options.from) {
 		take_tree(options.from, "");
-	else
+		add_relations("base/1", options.more, 1000000);
+	} else {
 		make_tree();
+	}
 	store_begin(&options);
 	for (unsigned i = 0; i <= options.increments; i++)
 		store_backup(&options, &tree, i, is_changed);

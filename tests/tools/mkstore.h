@@ -13,10 +13,10 @@
 
 struct options {
 	const char *store, *from, *codec, *instance;
-	unsigned files, blocks, increments, changed, level, random, plain;
+	unsigned files, more, blocks, increments, changed, level, random, plain;
 	uint64_t seed;
 	bool checksums; /* the cluster has them */
-	bool same;	/* the relations of one length have the same pages */
+	bool same;	/* the relations of one length that are made up have the same pages */
 };
 
 struct dir {

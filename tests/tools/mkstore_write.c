@@ -21,6 +21,7 @@ struct copy {
 	uint8_t *bytes, *raw;
 	uint64_t size;
 	uint32_t count, crc, blocks, segno;
+	bool made_up;
 };
 
 struct backup {
@@ -242,7 +243,7 @@ static uint32_t make_pages(const struct backup *b, const struct data_file *file,
 
 static bool is_last(const struct backup *b, const struct data_file *file)
 {
-	return b->o->same && b->last.bytes && b->last.blocks == file->blocks &&
+	return b->o->same && b->last.made_up && !file->bytes && b->last.blocks == file->blocks &&
 	       b->last.segno == file->segno;
 }
 
@@ -264,6 +265,7 @@ static void take_pages(struct backup *b, const struct data_file *file, unsigned 
 				   &b->last.size, f);
 	finish(f, "memory");
 	b->last.bytes = (uint8_t *)bytes;
+	b->last.made_up = file->bytes == NULL;
 }
 
 static void put_pages(struct backup *b, const struct data_file *file)

@@ -8,6 +8,8 @@ import socket
 import subprocess
 import time
 
+from profiles import Profiles
+
 TICK = os.sysconf("SC_CLK_TCK")
 PG_BIN = os.environ.get("PG_BIN", "/usr/lib/postgresql/15/bin")
 OWNER = "postgres"
@@ -132,10 +134,12 @@ class Site:
         self.pairs = args.pairs
         self.options = ["--write-back"] if args.write_back else []
         self.mounts, self.servers, self.made = [], [], set()
+        self.wrap = []  # what the next command of the program runs under
         self.settings = dict(SETTINGS, shared_buffers="256MB" if self.full else "64MB")
         self.env = dict(os.environ, PGOVERLAY_HOME=os.path.join(self.work, "home"))
         os.makedirs(self.work, exist_ok=True)
         os.chmod(self.work, 0o755)
+        self.profiles = Profiles(args.profile, self.work)
         if args.keep and os.path.exists(self.path(MARK)):
             with open(self.path(MARK), encoding="utf-8") as f:
                 self.made = set(f.read().split())
@@ -157,7 +161,8 @@ class Site:
             call(["chown", "-R", f"{OWNER}:", path])
 
     def pgo(self, *argv):
-        return call([self.program, *argv], env=self.env)
+        wrap, self.wrap = self.wrap, []
+        return call([*wrap, self.program, *argv], env=self.env)
 
     def mkstore(self, name, *argv):
         """A store, made once a run."""

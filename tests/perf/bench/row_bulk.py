@@ -25,6 +25,12 @@ def bulk(site):
                 s.sql("checkpoint")
             pair(figure, n, native, clone, lambda s, q=statement: s.sql(q.format(file=file)))
         figures.append(figure)
+    if site.profiles.wanted:
+        clone.sql("drop index bench_index")
+        for figure, (before, statement) in zip(figures, CASES.values()):
+            clone.sql(before)
+            clone.sql("checkpoint")
+            site.profiles.serving(figure, clone.daemon, lambda q=statement: clone.sql(q.format(file=file)))
     site.stop(clone)
     site.stop(native)
     return figures

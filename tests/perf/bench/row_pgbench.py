@@ -28,6 +28,13 @@ def per_transaction(site, mine, argv, figure):
     figure.notes.append("syncs a transaction: " + ", ".join(f"{k} {(after[k] - before[k]) / count:.3f}" for k in ("fast_syncs", "groups")))
 
 
+def profiled(site, mine, argv, figure):
+    if site.profiles.wanted:
+        mine.sql("checkpoint")
+        fill_cache(mine.place())
+        site.profiles.serving(figure, mine.daemon, lambda: mine.pgbench(*argv))
+
+
 def select_only(site):
     figure = Figure("select-only pgbench, warm, after a checkpoint", 0.95, 0.9)
     native, clone = site.native(), site.clone()
@@ -37,6 +44,7 @@ def select_only(site):
         s.pgbench(*argv)
     run_pairs(site, figure, native, clone, argv)
     per_transaction(site, clone, argv, figure)
+    profiled(site, clone, argv, figure)
     site.stop(clone)
     site.stop(native)
     return [figure]
@@ -50,6 +58,7 @@ def tpcb(site, figure, make):
         s.pgbench(*argv)
     run_pairs(site, figure, native, mine, argv)
     per_transaction(site, mine, argv, figure)
+    profiled(site, mine, argv, figure)
     site.stop(mine)
     site.stop(native)
     return [figure]

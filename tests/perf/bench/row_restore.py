@@ -15,6 +15,8 @@ def restore(site):
     found = re.search(r"pg_probackup's work, zlib: ([\d.]+) by the clock .*?, ([\d.]+) by processor time", out)
     figure.add(float(found.group(1)), float(found.group(2)))
     figure.notes.append(f"median of {site.pairs} pairs; against tests/perf/oldrestore.c, which does pg_probackup's work")
+    if site.profiles.wanted:
+        site.profiles.command(figure, site, lambda: site.pgo("restore", site.chain(), site.path("restored")))
     return [figure]
 
 

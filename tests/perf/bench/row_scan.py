@@ -23,6 +23,12 @@ def cold(site):
             figure.notes.append("requests: " + requests(site, clone))
         site.stop(clone)
     site.stop(native)
+    if site.profiles.wanted:
+        clone = site.clone()
+        clone.sql("select 1")
+        evict(site.path("chain"), clone.mountpoint)
+        site.profiles.serving(figure, clone.daemon, lambda: scan(clone))
+        site.stop(clone)
     return [figure]
 
 
@@ -39,6 +45,9 @@ def warm(site):
     for n in range(site.pairs * 2):
         fill_cache(native.place(), clone.place())
         pair(figure, n, native, clone, scan)
+    if site.profiles.wanted:
+        fill_cache(clone.place())
+        site.profiles.serving(figure, clone.daemon, lambda: scan(clone))
     site.stop(clone)
     site.stop(native)
     return [figure]

@@ -21,6 +21,8 @@ def first_answer(site):
         site.stop(box[0])
         figure.add(took)
         ratios.append(own / took)
+    if site.profiles.wanted:
+        site.stop(site.profiles.command(figure, site, site.clone))
     figure.notes.append("pg_ctl on a restored copy takes of that: " + ", ".join(f"{r:.2f}" for r in ratios))
     return [figure]
 

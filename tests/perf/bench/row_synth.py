@@ -52,6 +52,12 @@ def chain_length(site):
         if n > 0:  # the first one makes the indexes
             read.add(took[1] / took[0], cpu[1] / cpu[0] if cpu[0] else None)
             mount.add(mounts[1] / mounts[0])
+    if site.profiles.wanted:
+        point, facts = site.profiles.command(mount, site, lambda: site.mount(stores[1], "m-chain", "--diff", diffs[1]))
+        read_all(point)
+        evict(point)
+        site.profiles.serving(read, facts["pid"], lambda: read_all(point))
+        site.umount(point)
     return [read, mount]
 
 
@@ -84,6 +90,10 @@ def big(site):
             took[i] = seconds(lambda p=point, s=n: random_reads(relations(p), 4000, s))
             cpu[i] = daemon_cpu(facts["pid"]) - before
         figure.add(took[1] / took[0], cpu[1] / cpu[0] if cpu[0] else None)
+    if site.profiles.wanted:
+        point, facts = points[0]
+        evict(point)
+        site.profiles.serving(figure, facts["pid"], lambda: random_reads(relations(point), 4000, site.pairs - 1))
     figure.notes.append(f"{files[0]} GB over {files[1]} GB; the second pass reads the same blocks, the mount's page cache evicted")
     for point, _ in points:
         site.umount(point)
@@ -184,6 +194,11 @@ def many_files(site):
             memory_used = memory_of(facts["pid"])
             site.umount(point)
             figure.add(took / parse)
+        if site.profiles.wanted:
+            diff = site.own_dir("d-files")
+            evict_files(needed)
+            point, _ = site.profiles.command(figure, site, lambda s=store, d=diff: site.mount(s, "m-files", "--diff", d))
+            site.umount(point)
         figure.notes.append(
             f"{sum(os.path.getsize(p) for p in lists) >> 20} MiB of lists; over reading them alone {took / read:.1f}; {memory_used:.0f} MiB of memory then")
         figures.append(figure)
@@ -201,6 +216,10 @@ def clones(site):
     evict(store, *(point for point, _ in points[:2]))
     first = seconds(lambda: read_all(points[0][0]))
     second.add(first / seconds(lambda: read_all(points[1][0])))
+    if site.profiles.wanted:
+        point, facts = points[2]
+        evict(point)
+        site.profiles.serving(second, facts["pid"], lambda: read_all(point))
     second.notes.append("the store's files are then in the page cache")
     for point, _ in points:
         site.umount(point)
