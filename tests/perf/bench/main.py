@@ -26,7 +26,7 @@ def main():
     parser.add_argument("--row", action="append", choices=list(ROWS), metavar="NAME", help=f"only this one; may be repeated: {', '.join(ROWS)}")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--scale", choices=["small", "full"], default="small", help="small: about a quarter of an hour")
-    parser.add_argument("--write-back", action="store_true", help="with the option of that name for every clone")
+    parser.add_argument("--write-through", action="store_true", help="with the option of that name for every clone")
     parser.add_argument("--profile", metavar="DIR", help="also write DIR/FIGURE.txt: where the serving process spends its time, of one more run after "
                         "each figure's pairs; needs perf (scripts/setup bench)")
     parser.add_argument("--json", metavar="FILE")

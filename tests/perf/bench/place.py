@@ -132,7 +132,7 @@ class Site:
     def __init__(self, args):
         self.work, self.build, self.program, self.full = args.work, args.build, args.pgoverlay, args.scale == "full"
         self.pairs = args.pairs
-        self.options = ["--write-back"] if args.write_back else []
+        self.options = ["--write-through"] if args.write_through else []
         self.mounts, self.servers, self.made = [], [], set()
         self.wrap = []  # what the next command of the program runs under
         self.settings = dict(SETTINGS, shared_buffers="256MB" if self.full else "64MB")
