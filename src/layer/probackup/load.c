@@ -203,23 +203,28 @@ int load_read_list(struct load *load,
 	return 0;
 }
 
+static bool is_before(const struct load_item *a, const struct load_item *b)
+{
+	return strcmp(a->entry.path, b->entry.path) < 0;
+}
+
 /* Sorts, refuses duplicates, leaves the hidden items out. */
 static int sort_target(struct load *load)
 {
 	const struct probackup_layer *member = &load->chain->members[load->member];
-	uint32_t kept = 0;
 
-	manifest_sort(load->items, load->count);
+	load->sorted = manifest_sort(load->items, load->count, is_before);
+	if (load->sorted == NULL)
+		return -ENOMEM;
 	for (uint32_t i = 1; i < load->count; i++) {
-		if (strcmp(load->items[i - 1].entry.path, load->items[i].entry.path) == 0)
+		if (!is_before(load->sorted[i - 1], load->sorted[i]))
 			return errmsg_set(load->e, -EUCLEAN, "backup %s: '%s' is listed twice",
-					  member->base.id, load->items[i].entry.path);
+					  member->base.id, load->sorted[i]->entry.path);
 	}
 	for (uint32_t i = 0; i < load->count; i++) {
-		if (!load->items[i].hidden)
-			load->items[kept++] = load->items[i];
+		if (!load->sorted[i]->hidden)
+			load->sorted[load->sorted_count++] = load->sorted[i];
 	}
-	load->count = kept;
 	return 0;
 }
 
@@ -253,8 +258,8 @@ static int load_lists(struct load *load, const char *cache, struct content_sums 
 	else if (rc == 0)
 		rc = older_load(load, cache, sums);
 	if (rc == 0)
-		rc = manifest_build(&load->chain->members[load->chain->base.count - 1], load->items,
-				    load->count);
+		rc = manifest_build(&load->chain->members[load->chain->base.count - 1],
+				    load->sorted, load->sorted_count, load->chain->arena, NULL);
 	return rc;
 }
 
@@ -303,6 +308,8 @@ int load_chain(struct probackup_chain *chain, const struct store_options *option
 	}
 	(void)XXH3_freeState(hash);
 	free(load.items);
+	free(load.sorted);
+	free(load.older);
 	wanted_free(&load.wanted);
 	free(load.blobs.items);
 	free(load.numbers);

@@ -81,6 +81,7 @@ struct load_item {
 	struct probackup_file
 		file;	/* its name is that of the stored file also if the target stores nothing */
 	const char *key; /* what the file is looked up by in older lists, NULL: never */
+	uint32_t number; /* of an older list: which of the wanted it is */
 	uint32_t crc;	 /* of the stored file */
 	enum want want; /* from older lists */
 	bool hidden;	/* not shown: left out when the lists are done */
@@ -90,8 +91,12 @@ struct load {
 	struct probackup_chain *chain;
 	unsigned member; /* whose list is being read */
 	struct errmsg *e;
-	struct load_item *items; /* of the target; sorted by entry.path after present_items */
+	struct load_item *items; /* of the target, as they came */
 	uint32_t count, cap;
+	struct load_item **sorted; /* those that are shown, by entry.path */
+	uint32_t sorted_count;
+	struct load_item *older; /* room for the items of an older list */
+	uint32_t older_cap;
 	struct wanted_table wanted;
 	struct blobs blobs; /* of the list being read */
 	uint32_t whole; /* of them: WANT_WHOLE, and not found yet */
@@ -163,10 +168,17 @@ void external_describe(FILE *out, const char *id, const char *dirs);
  * ---- manifest.c ----
  */
 
-void manifest_sort(struct load_item *items, uint32_t count); /* by entry.path */
+/*
+ * The items in the order that before tells, which is quick where they come in few ascending runs: a
+ * list does. The caller's to free; NULL: out of memory.
+ */
+struct load_item **manifest_sort(struct load_item *items, uint32_t count,
+				 bool (*before)(const struct load_item *a,
+						const struct load_item *b));
 /* Splits sorted items into the layer's entries and files; an item with an entry.file gets its
- * number. */
-int manifest_build(struct probackup_layer *layer, const struct load_item *items, uint32_t count);
+ * number. The entries lie in the arena, or are the layer's own if that is NULL. */
+int manifest_build(struct probackup_layer *layer, struct load_item *const *sorted, uint32_t count,
+		   struct arena *files, struct arena *entries);
 
 /*
  * ---- present.c ----
