@@ -13,6 +13,7 @@
 struct collected {
 	struct load *load; /* load->older has the items */
 	uint32_t count;
+	uint32_t next; /* behind the number of the last line's wanted */
 };
 
 static struct load_item *collect(struct collected *c, const struct content_line *line,
@@ -101,6 +102,18 @@ static int take_wanted(struct collected *c, const struct content_line *line, str
 	return wanted->want == WANT_WHOLE ? take_older_whole(c, line, wanted, e) : 0;
 }
 
+/* Lists of one chain have much the same order: it is often the next one after the last. */
+static struct wanted *guess_wanted(struct collected *c, const struct content_line *line)
+{
+	const struct wanted_table *table = &c->load->wanted;
+	struct wanted *w = c->next < table->count ? &table->items[c->next] : NULL;
+
+	return w != NULL && w->path_len == line->path_len &&
+			       memcmp(w->path, line->path, line->path_len) == 0
+		       ? w
+		       : NULL;
+}
+
 static struct wanted *find_wanted(const struct load *load, const struct content_line *line)
 {
 	char key[CONTENT_PATH_MAX + 16];
@@ -127,14 +140,17 @@ static int take_older_line(void *ctx, const struct content_line *line, struct er
 	rc = load_check_keys(load, line, e);
 	if (rc < 0)
 		return rc;
-	wanted = find_wanted(load, line);
+	wanted = line->external_dir_num == 0 ? guess_wanted(c, line) : NULL;
+	if (wanted == NULL)
+		wanted = find_wanted(load, line);
 	if (wanted == NULL)
 		return 0;
+	c->next = (uint32_t)(wanted - load->wanted.items) + 1;
 	if (wanted->seen == load->member + 1)
 		return errmsg_set(e, -EUCLEAN, "'%s' is listed twice", line->path);
 	wanted->seen = load->member + 1;
 	if (stores_something(wanted, line))
-		lists_add_line(load->kept, (uint32_t)(wanted - load->wanted.items), line);
+		lists_add_line(load->kept, c->next - 1, line);
 	return take_wanted(c, line, wanted, e);
 }
 
@@ -262,6 +278,8 @@ int older_load(struct load *load, const char *cache, struct content_sums *sums)
 		kept->failed = true; /* it is there already */
 		return take_all_kept(load, &lists, sums);
 	}
-	kept->failed = !has_key;
+	/* A full backup has all that is wanted: if that alone is too much, nothing is collected. */
+	kept->failed = !has_key || !lists_pay(load->wanted.count,
+					      (uint64_t)load->member * sums[load->member].lines);
 	return read_all(load, sums);
 }
