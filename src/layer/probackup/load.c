@@ -16,8 +16,9 @@
 #include <sys/stat.h>
 #include <xxhash.h>
 
-#define STORED_DIR "database/"
-#define LINE_LEAST 150u /* bytes of a line, nearly always */
+#define STORED_DIR  "database/"
+#define LINE_LEAST  150u       /* bytes of a line, nearly always */
+#define AHEAD_LEAST (2u << 20) /* bytes of the target's list: below, a thread does not pay */
 
 static int out_of_memory(struct errmsg *e)
 {
@@ -185,7 +186,9 @@ int load_read_list(struct load *load,
 	int rc;
 
 	load->blobs.count = 0;
-	rc = content_read(member->base.dirfd, member->base.id, fn, ctx, ret, load->e);
+	rc = load->ahead != NULL
+		     ? content_ahead_read(load->ahead, fn, ctx, ret, load->e)
+		     : content_read(member->base.dirfd, member->base.id, fn, ctx, ret, load->e);
 	if (rc < 0)
 		return rc;
 	apart = blobs_are_apart(&load->blobs, &overlap);
@@ -249,6 +252,19 @@ static int load_target(struct load *load, struct content_sums *ret)
 	return rc;
 }
 
+/* The lists as they will be asked for: the newest first. */
+static struct content_source *list_sources(const struct probackup_chain *chain)
+{
+	struct content_source *sources = calloc(chain->base.count, sizeof(*sources));
+
+	for (unsigned i = 0; i < chain->base.count && sources != NULL; i++) {
+		const struct layer *layer = &chain->members[chain->base.count - 1 - i].base;
+
+		sources[i] = (struct content_source){.dirfd = layer->dirfd, .id = layer->id};
+	}
+	return sources;
+}
+
 static int load_lists(struct load *load, const char *cache, struct content_sums *sums)
 {
 	int rc = load_target(load, &sums[load->member]);
@@ -297,11 +313,15 @@ int load_chain(struct probackup_chain *chain, const struct store_options *option
 			    .external = options->external,
 			    .kept = &chain->lists};
 	_cleanup_free_ struct content_sums *sums = calloc(chain->base.count, sizeof(*sums));
+	_cleanup_free_ struct content_source *sources = list_sources(chain);
 	XXH3_state_t *hash = XXH3_createState();
 	int rc = -ENOMEM;
 
-	if (sums != NULL && hash != NULL)
+	if (sums != NULL && sources != NULL && hash != NULL) {
+		load.ahead = content_ahead_begin(sources, chain->base.count, AHEAD_LEAST);
 		rc = load_lists(&load, options->cache, sums);
+		content_ahead_end(load.ahead);
+	}
 	if (rc == 0) {
 		hash_content(chain, sums, load.number_count > 0, hash);
 		*ret_external = load.has_external;

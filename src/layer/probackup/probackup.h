@@ -4,6 +4,7 @@
  *	driver.c   finds instance and target, asks catalog.c for the members
  *	chain.c    locks them (lock.c), has their lists loaded, sums up
  *	load.c     merges the lists (content.c) into manifests, newest backup first
+ *	content_ahead.c reads them meanwhile
  *	older.c    those below the target's, or what is kept of them (lists.c)
  *	manifest.c the arrays of a layer
  *	present.c  what the mount shows differently from the list: tablespaces, postgresql.auto.conf
@@ -19,6 +20,7 @@
 #include "layer/probackup/blobs.h"
 #include "layer/probackup/catalog.h"
 #include "layer/probackup/content.h"
+#include "layer/probackup/content_ahead.h"
 #include "layer/probackup/headers.h"
 #include "layer/probackup/lists.h"
 #include "layer/probackup/lock.h"
@@ -105,6 +107,7 @@ struct load {
 	uint32_t *numbers;  /* of those that are, as they come */
 	uint32_t number_count, number_cap;
 	struct lists *kept; /* what comes of older lists */
+	struct content_ahead *ahead; /* reads the lists, the target's first; NULL: nobody does */
 };
 
 /* Reads all lists, fills the layers' entries and files, and the content hash. */
