@@ -1,7 +1,7 @@
 /*
- * overlay/table.h: a hash table of pointers, for the files and names of a tree: nine bytes a slot, and nothing in the
+ * overlay/table.h: a hash table of pointers, for the files and names of a tree: 13 bytes a slot, and nothing in the
  * items. Open addressing with linear probing; a byte of each hash lies beside the slots, so that a search looks at hardly
- * any item but the one it is for.
+ * any item but the one it is for. A walk goes in the order of adding, in which items mostly lie in memory.
  *
  * Pure but for the memory; one owner. Hashes must be well mixed in all 64 bits.
  */
@@ -14,10 +14,11 @@
 
 struct table {
 	uint64_t (*hash)(const void *item); /* set by the owner; all else begins as zeros */
-	void **slots;
-	uint8_t *tags;	      /* one a slot, behind the slots */
-	uint32_t size;	      /* slots: a power of two, or 0 */
-	uint32_t count, used; /* items; slots that are not free: those of removed items count */
+	void **items;			    /* in the order of adding; NULL: removed */
+	uint32_t *slots;		    /* positions in items */
+	uint8_t *tags;			    /* one a slot */
+	uint32_t size;			    /* slots: a power of two, or 0 */
+	uint32_t count, end;		    /* items; positions in use, those of removed ones too */
 };
 
 #define TABLE_FREE    0u
@@ -25,11 +26,11 @@ struct table {
 
 /* Room for so many items in all, so that adding them cannot fail. 0 or -ENOMEM. */
 int table_reserve(struct table *t, uint32_t count);
-/* An item that is not there yet. 0 or -ENOMEM. */
+/* An item that is not there yet, not during a walk. 0 or -ENOMEM. */
 int table_add(struct table *t, void *item);
-/* The item itself, which must be there. Items stay where they are: a walk with table_next may go on. */
+/* The item itself, which must be there; a walk may go on. */
 void table_remove(struct table *t, const void *item);
-/* The next item from slot *at on, which begins as 0; NULL: that was all. In no order that means anything. */
+/* The next item from position *at on, which begins as 0; NULL: that was all. */
 void *table_next(const struct table *t, uint32_t *at);
 void table_free(struct table *t); /* not the items */
 
@@ -44,14 +45,14 @@ static inline uint8_t table_tag(uint64_t hash)
 static inline void *table_find(const struct table *t, uint64_t hash,
 			       bool (*equals)(const void *item, const void *key), const void *key)
 {
+	uint32_t mask = t->size - 1, at = (uint32_t)hash & mask;
 	uint8_t tag = table_tag(hash);
 
 	if (t->size == 0)
 		return NULL;
-	for (uint32_t at = (uint32_t)hash & (t->size - 1); t->tags[at] != TABLE_FREE;
-	     at = (at + 1) & (t->size - 1)) {
-		if (t->tags[at] == tag && equals(t->slots[at], key))
-			return t->slots[at];
+	for (; t->tags[at] != TABLE_FREE; at = (at + 1) & mask) {
+		if (t->tags[at] == tag && equals(t->items[t->slots[at]], key))
+			return t->items[t->slots[at]];
 	}
 	return NULL;
 }

@@ -49,8 +49,8 @@ static void check_all(const struct table *t, struct item *items)
 	}
 	ck_assert_uint_eq(seen, there);
 	ck_assert_uint_eq(t->count, there);
-	ck_assert_uint_ge(t->used, there);
-	ck_assert(t->size == 0 || t->used < t->size);
+	ck_assert_uint_ge(t->end, there);
+	ck_assert(t->size == 0 || t->end < t->size);
 }
 
 START_TEST(random_changes)
@@ -103,6 +103,7 @@ START_TEST(walk_while_removing)
 	}
 	ck_assert_uint_eq(t.size, 4096); /* which was enough from the beginning */
 	while ((item = table_next(&t, &at)) != NULL) {
+		ck_assert_uint_eq(item->key, seen);
 		if (item->key % 2 == 0) {
 			table_remove(&t, item);
 			item->there = false;

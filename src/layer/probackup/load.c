@@ -58,15 +58,25 @@ struct load_item *load_add(struct load *load)
 	return load_add_item(&load->items, &load->count, &load->cap);
 }
 
+static const char *const known[LOAD_KNOWN] = {
+	"global/pg_control", "database_map", "postgresql.auto.conf", "tablespace_map", "pg_tblspc"};
+
 struct load_item *load_find(struct load *load, const char *path)
 {
-	for (uint32_t i = 0; i < load->count; i++) {
-		const char *key = load->items[i].key;
-
-		if (key != NULL && strcmp(key, path) == 0)
-			return &load->items[i];
+	for (unsigned i = 0; i < LOAD_KNOWN; i++) {
+		if (strcmp(known[i], path) == 0)
+			return load->known[i] != 0 ? &load->items[load->known[i] - 1] : NULL;
 	}
 	return NULL;
+}
+
+/* The first of that path: a second one is refused later. */
+static void note_known(struct load *load, const struct load_item *item)
+{
+	for (unsigned i = 0; i < LOAD_KNOWN; i++) {
+		if (load->known[i] == 0 && strcmp(known[i], item->key) == 0)
+			load->known[i] = (uint32_t)(item - load->items) + 1;
+	}
 }
 
 /* ---- lines ---- */
@@ -134,6 +144,7 @@ static int name_item(struct load *load, const struct content_line *line, struct 
 	if (item->file.name == NULL)
 		return -ENOMEM;
 	item->entry.path = item->key = item->file.name + strlen(STORED_DIR);
+	note_known(load, item);
 	return 0;
 }
 

@@ -89,12 +89,15 @@ struct load_item {
 	bool hidden;	/* not shown: left out when the lists are done */
 };
 
+#define LOAD_KNOWN 5u
+
 struct load {
 	struct probackup_chain *chain;
 	unsigned member; /* whose list is being read */
 	struct errmsg *e;
 	struct load_item *items; /* of the target, as they came */
 	uint32_t count, cap;
+	uint32_t known[LOAD_KNOWN]; /* 1 + number of the item of each path that load_find is asked for */
 	struct load_item **sorted; /* those that are shown, by entry.path */
 	uint32_t sorted_count;
 	struct load_item *older; /* room for the items of an older list */
@@ -132,7 +135,7 @@ struct load_item *load_add_item(struct load_item **items, uint32_t *count, uint3
 
 /* Adds an item (zeroed); NULL: out of memory. Pointers to items become invalid. */
 struct load_item *load_add(struct load *load);
-/* The item of that path as the list has it, or NULL. For the few that are looked for by name. */
+/* The item of that path as the list has it, or NULL. Only for the paths in load.c that are. */
 struct load_item *load_find(struct load *load, const char *path);
 
 /*
