@@ -74,6 +74,9 @@ static struct chunk *chunk_for(struct arena *a, size_t size)
 	if (c != NULL && c->back - c->front >= size)
 		return c;
 
+	/* Who asks for much at once will do so again. */
+	while (size > a->next_size / 4 && a->next_size < CHUNK_MAX)
+		a->next_size *= CHUNK_GROWTH;
 	if (size > a->next_size / 4) {
 		c = chunk_new(a, size);
 		if (c == NULL)
