@@ -1,6 +1,6 @@
 /*
  * base/arena.c: chunks that are filled from both ends: aligned objects from the front, packed
- * strings from the back, so that strings cost no padding. Chunks double in size up to a limit; a
+ * strings from the back, so that strings cost no padding. Chunks grow eightfold up to a limit; a
  * request that would waste much of a chunk gets one of its own.
  */
 #include "base/arena.h"
@@ -12,6 +12,8 @@
 
 #define CHUNK_MIN ((size_t)4096)
 #define CHUNK_MAX BIG_BYTES
+/* The first touch of many small pages costs more than what is not used of a large chunk. */
+#define CHUNK_GROWTH 8
 
 struct chunk {
 	struct chunk *next;
@@ -72,6 +74,9 @@ static struct chunk *chunk_for(struct arena *a, size_t size)
 	if (c != NULL && c->back - c->front >= size)
 		return c;
 
+	/* Who asks for much at once will do so again. */
+	while (size > a->next_size / 4 && a->next_size < CHUNK_MAX)
+		a->next_size *= CHUNK_GROWTH;
 	if (size > a->next_size / 4) {
 		c = chunk_new(a, size);
 		if (c == NULL)
@@ -91,7 +96,7 @@ static struct chunk *chunk_for(struct arena *a, size_t size)
 		return NULL;
 	c->next = a->chunks;
 	a->chunks = c;
-	a->next_size = MIN(a->next_size * 2, CHUNK_MAX);
+	a->next_size = MIN(a->next_size * CHUNK_GROWTH, CHUNK_MAX);
 	return c;
 }
 

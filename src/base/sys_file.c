@@ -1,6 +1,7 @@
 /*
  * base/sys_file.c: whole files and directories, made of the wrappers in sys.c.
  */
+#include "base/big.h"
 #include "base/sys_internal.h"
 #include "base/util.h"
 
@@ -64,6 +65,9 @@ int sys_readdir(int dirfd, const char *path,
 	return rc;
 }
 
+/* Bytes that are read into a huge page: touching as many small ones takes longer. */
+#define LONG ((size_t)256 << 10)
+
 /* Reads to the end; the size the file had a moment ago is only where the buffer starts. */
 static int read_all(int fd, size_t hint, size_t max, char **ret_data, size_t *ret_len)
 {
@@ -72,7 +76,8 @@ static int read_all(int fd, size_t hint, size_t max, char **ret_data, size_t *re
 	size_t len = 0;
 
 	for (;;) {
-		char *bigger = realloc(data, cap + 1);
+		char *bigger =
+			big_realloc(data, len, cap < LONG ? cap + 1 : MAX(cap + 1, BIG_BYTES));
 		int64_t n;
 
 		if (bigger == NULL)

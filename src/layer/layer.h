@@ -31,6 +31,7 @@
 #define LAYER_NO_SUM 0u
 #define LAYER_READ_DATA 1
 
+struct arena;
 struct layer;
 struct layer_chain;
 struct store;
@@ -189,6 +190,7 @@ struct layer_chain {
 	const struct store_driver *driver;
 	struct layer **layers; /* oldest first; the last one is the target */
 	unsigned count;
+	struct arena *older_entries; /* the entries of all but the target lie in it; NULL: each is freed by itself */
 	char *store_path;         /* absolute */
 	char *instance;           /* "" where the store has none */
 	uint8_t content_hash[16]; /* XXH3-128 over all that the chain's content depends on */

@@ -20,6 +20,9 @@ struct merge {
 	uint32_t *cursor;	 /* one a layer */
 	struct base_part *parts; /* those of the current path, newest first */
 	uint64_t id;		 /* of the current path */
+	const char *dir_path; /* of the directory the last path was in, its first dir_len bytes */
+	size_t dir_len;
+	struct file *dir;
 	uint32_t part_count;
 };
 
@@ -180,23 +183,31 @@ static int merge_content(struct merge *m, const struct layer_entry *target, stru
 }
 
 /* The directory a path lies in. Parents come before their children in path order. */
-static struct file *parent_of(struct overlay *ov, const char *path, const char **ret_name)
+static struct file *parent_of(struct merge *m, const char *path, const char **ret_name)
 {
 	const char *slash = strrchr(path, '/');
+	size_t len = slash ? (size_t)(slash - path) : 0;
 	char dir[4096];
 	struct file *f;
 
 	if (!slash) {
 		*ret_name = path;
-		return ov->root;
+		return m->ov->root;
 	}
-	if ((size_t)(slash - path) >= sizeof(dir))
+	if (len >= sizeof(dir))
 		return NULL;
-	memcpy(dir, path, (size_t)(slash - path));
-	dir[slash - path] = '\0';
 	*ret_name = slash + 1;
-	f = overlay_find(ov, tree_base_id(dir));
-	return f && file_is_dir(f) ? f : NULL;
+	if (m->dir && m->dir_len == len && memcmp(m->dir_path, path, len) == 0)
+		return m->dir;
+	memcpy(dir, path, len);
+	dir[len] = '\0';
+	f = overlay_find(m->ov, tree_base_id(dir));
+	if (!f || !file_is_dir(f))
+		return NULL;
+	m->dir_path = path;
+	m->dir_len = len;
+	m->dir = f;
+	return f;
 }
 
 static int add_entry(struct merge *m, const struct layer_entry *entry)
@@ -210,7 +221,7 @@ static int add_entry(struct merge *m, const struct layer_entry *entry)
 				 .ctime = ov->base_time};
 	struct base *base = NULL;
 	const char *name;
-	struct file *dir = parent_of(ov, entry->path, &name), *f;
+	struct file *dir = parent_of(m, entry->path, &name), *f;
 	int rc;
 
 	if (!dir || strlen(name) > DIFF_NAME_MAX)
@@ -258,8 +269,10 @@ static int build(struct overlay *ov, struct errmsg *e)
 	_cleanup_free_ uint32_t *cursor = calloc(layers, sizeof(*cursor));
 	_cleanup_free_ struct base_part *parts = calloc(layers, sizeof(*parts));
 	struct merge m = {.ov = ov, .e = e, .cursor = cursor, .parts = parts};
-	int rc = add_root(ov);
+	int rc = tree_init(ov, target->entry_count + 1);
 
+	if (rc == 0)
+		rc = add_root(ov);
 	if (rc < 0 || !cursor || !parts)
 		return errmsg_set(e, -ENOMEM, "out of memory");
 	for (uint32_t i = 0; i < target->entry_count; i++) {

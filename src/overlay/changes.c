@@ -133,10 +133,8 @@ static void walk(struct comparison *c, const struct file *dir, const char *prefi
 static void find_removed(struct comparison *c)
 {
 	for (size_t i = 0; i < c->origin_count && !c->failed; i++) {
-		const struct file *f;
-		uint64_t id = c->origins[i].id;
+		const struct file *f = tree_file(c->ov, c->origins[i].id);
 
-		HASH_FIND(hh, c->ov->files, &id, sizeof(id), f);
 		if (!f || f->names == 0)
 			add(c, strdup(c->origins[i].entry->path), NULL, c->origins[i].entry);
 	}

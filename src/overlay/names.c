@@ -107,7 +107,8 @@ static int new_file(struct overlay *ov, const struct file *dir, const struct ove
 		free(target);
 		return rc;
 	}
-	(*ret)->target = (*ret)->own_target = target;
+	(*ret)->target = target;
+	(*ret)->own_target = target != NULL;
 	return 0;
 }
 

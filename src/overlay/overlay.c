@@ -145,12 +145,9 @@ struct file *overlay_root(struct overlay *ov)
 
 struct file *overlay_find(struct overlay *ov, uint64_t id)
 {
-	struct file *f;
-
 	if (ov->wal_link && ov->wal_link->id == id)
 		return ov->wal_link;
-	HASH_FIND(hh, ov->files, &id, sizeof(id), f);
-	return f;
+	return tree_file(ov, id);
 }
 
 uint64_t overlay_file_id(const struct file *file)
@@ -197,7 +194,7 @@ void overlay_wait_room(struct overlay *ov, struct diff_room_wait *wait)
 void overlay_get_stats(const struct overlay *ov, struct overlay_stats *ret)
 {
 	*ret = (struct overlay_stats){
-		.files = HASH_COUNT(ov->files),
+		.files = ov->files.count,
 		.nameless = ov->nameless,
 		.index_bytes = ov->index_bytes,
 		.index_builds = ov->index_builds,

@@ -24,8 +24,8 @@ struct base_part {
  * arena. */
 struct base {
 	enum layer_kind kind; /* PLAIN, BLOCKS or INLINE */
-	uint64_t id;	      /* of its file */
 	uint32_t segno;
+	uint64_t id;	  /* of its file */
 	uint64_t size;	  /* bytes */
 	const void *data; /* INLINE */
 	struct index *index;
@@ -37,7 +37,6 @@ struct base {
 
 /* A name in a directory. */
 struct dirent {
-	UT_hash_handle hh; /* ov->names, by dir_id and name */
 	struct file *dir, *file;
 	struct file
 		*shadow; /* what the mount shows instead (the link to a native pg_wal), or NULL */
@@ -45,12 +44,11 @@ struct dirent {
 	bool from_chain;
 	bool in_arena; /* goes with the overlay */
 	uint16_t name_len;
-	uint64_t dir_id; /* the key begins here */
+	uint64_t dir_id; /* dir may have gone before the name is forgotten */
 	char name[];	 /* NUL-terminated */
 };
 
 struct file {
-	UT_hash_handle hh; /* ov->files, by id */
 	uint64_t id;
 	struct diff_attr attr;
 	uint32_t names;	  /* how many directory entries lead here */
@@ -60,12 +58,12 @@ struct file {
 	bool attr_unlogged;	  /* on ov->unlogged: times that the next commit shall record */
 	bool is_wal;		  /* has, or had, the name of a WAL segment */
 	bool in_arena;		  /* of the chain: goes with the overlay */
+	bool own_target;	  /* made in the diff: freed with the file */
 	struct base *base;	  /* NULL: new, empty, or no regular file */
 	struct diff_file *record; /* NULL: the diff knows nothing of its content */
 	struct barrier barrier;
 	void *user;
 	const char *target; /* symbolic links */
-	char *own_target;   /* the same, of links made in the diff: freed with the file */
 	struct dirent *first_child, *last_child;
 	struct file *parent; /* directories: for "..", and against moving one below itself */
 	struct file *next_unlogged;
@@ -80,9 +78,9 @@ struct overlay {
 	struct vfd_cache *vfds;
 	struct bufpool *buffers;
 	struct arena *arena;
-	bool building;	      /* the chain's tree: its files and names go into the arena */
-	struct file *files;   /* table by id */
-	struct dirent *names; /* table by directory and name */
+	bool building;	    /* the chain's tree: its files and names go into the arena */
+	struct table files; /* by id */
+	struct table names; /* by directory and name */
 	struct file *root;
 	uint64_t control_id; /* of global/pg_control */
 	uint64_t wal_ids[2]; /* of pg_wal, and pg_xlog as it was called before PostgreSQL 10 */
@@ -132,6 +130,9 @@ struct dirent *tree_find(struct overlay *ov, const struct file *dir, const char 
 void tree_release(struct overlay *ov, struct file *f); /* frees it if nothing holds it any more */
 void tree_free(struct overlay *ov);
 uint64_t tree_base_id(const char *path);
+/* Makes room for so many files; 0 or -ENOMEM. Before any other. */
+int tree_init(struct overlay *ov, uint32_t count);
+struct file *tree_file(const struct overlay *ov, uint64_t id);
 
 /* chain.c: fills the tree from the chain's manifests. */
 int chain_build(struct overlay *ov, struct errmsg *e);

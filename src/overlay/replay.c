@@ -28,9 +28,10 @@ static int apply_inode(struct overlay *ov, const struct diff_record *r)
 	if (rc < 0)
 		return rc == -EEXIST ? -EUCLEAN : rc;
 	if (S_ISLNK(r->attr.mode)) {
-		f->target = f->own_target = strndup(r->target, r->target_len);
+		f->target = strndup(r->target, r->target_len);
 		if (!f->target)
 			return -ENOMEM;
+		f->own_target = true;
 	}
 	return 0;
 }
@@ -130,9 +131,11 @@ static struct diff_record name_record(enum diff_record_type type, const struct d
 /* Files made in the diff, and the changed attributes of those of the chain. */
 static int dump_files(struct overlay *ov, emit_fn *emit, void *sink)
 {
+	struct file *f;
+	uint32_t at = 0;
 	int rc = 0;
 
-	for (struct file *f = ov->files; f && rc == 0; f = f->hh.next) {
+	while (rc == 0 && (f = table_next(&ov->files, &at))) {
 		struct diff_record r = {.id = f->id, .attr = f->attr};
 
 		if (f == ov->root || (f->id & DIFF_ID_BASE)) {
@@ -153,13 +156,15 @@ static int dump(void *ctx, emit_fn *emit, void *sink)
 {
 	struct overlay *ov = ctx;
 	struct diff_record r;
+	struct dirent *d;
+	uint32_t at = 0;
 	int rc = dump_files(ov, emit, sink);
 
-	for (struct dirent *d = ov->gone; d && rc == 0; d = d->next) {
+	for (d = ov->gone; d && rc == 0; d = d->next) {
 		r = name_record(DIFF_RECORD_UNLINK, d);
 		rc = emit(sink, &r);
 	}
-	for (struct dirent *d = ov->names; d && rc == 0; d = d->hh.next) {
+	while (rc == 0 && (d = table_next(&ov->names, &at))) {
 		if (d->from_chain)
 			continue;
 		r = name_record(DIFF_RECORD_LINK, d);
@@ -174,7 +179,7 @@ static int dump(void *ctx, emit_fn *emit, void *sink)
  */
 static bool leads_to_root(const struct overlay *ov, const struct file *dir)
 {
-	for (unsigned steps = HASH_COUNT(ov->files); dir && dir != ov->root && steps > 0; steps--)
+	for (unsigned steps = ov->files.count; dir && dir != ov->root && steps > 0; steps--)
 		dir = dir->names > 0 ? dir->parent : NULL;
 	return dir == ov->root;
 }
@@ -182,8 +187,10 @@ static bool leads_to_root(const struct overlay *ov, const struct file *dir)
 static int check(void *ctx)
 {
 	const struct overlay *ov = ctx;
+	const struct file *f;
+	uint32_t at = 0;
 
-	for (const struct file *f = ov->files; f; f = f->hh.next)
+	while ((f = table_next(&ov->files, &at)))
 		if (file_is_dir(f) && (f->first_child || f->names > 0) && !leads_to_root(ov, f))
 			return -EUCLEAN;
 	return 0;
@@ -215,10 +222,10 @@ void replay_setup(struct overlay *ov)
 
 void replay_finish(struct overlay *ov)
 {
-	struct file *f, *next;
+	struct file *f;
+	uint32_t at = 0;
 
-	HASH_ITER(hh, ov->files, f, next)
-	{
+	while ((f = table_next(&ov->files, &at))) {
 		f->record = diff_file_find(ov->diff, f->id);
 		tree_release(ov, f);
 	}

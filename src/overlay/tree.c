@@ -11,13 +11,71 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
-#define WAL_NAME_LEN	  24u
-#define KEY_LEN(name_len) (sizeof(uint64_t) + (name_len))
+#define WAL_NAME_LEN 24u
 
 uint64_t tree_base_id(const char *path)
 {
 	return XXH3_64bits(path, strlen(path)) | DIFF_ID_BASE;
+}
+
+/* Ids of the chain are hashes, those of new files numbers one behind the other. */
+static uint64_t hash_id(uint64_t id)
+{
+	return XXH3_64bits(&id, sizeof(id));
+}
+
+static uint64_t hash_file(const void *item)
+{
+	return hash_id(((const struct file *)item)->id);
+}
+
+static bool file_has_id(const void *item, const void *key)
+{
+	return ((const struct file *)item)->id == *(const uint64_t *)key;
+}
+
+struct name_key {
+	uint64_t dir_id;
+	const char *name;
+	size_t len;
+};
+
+static uint64_t hash_name(uint64_t dir_id, const char *name, size_t len)
+{
+	return XXH3_64bits_withSeed(name, len, dir_id);
+}
+
+static uint64_t hash_dirent(const void *item)
+{
+	const struct dirent *d = item;
+
+	return hash_name(d->dir_id, d->name, d->name_len);
+}
+
+static bool dirent_is(const void *item, const void *key)
+{
+	const struct dirent *d = item;
+	const struct name_key *k = key;
+
+	return d->dir_id == k->dir_id && d->name_len == k->len &&
+	       memcmp(d->name, k->name, k->len) == 0;
+}
+
+int tree_init(struct overlay *ov, uint32_t count)
+{
+	int rc;
+
+	ov->files.hash = hash_file;
+	ov->names.hash = hash_dirent;
+	rc = table_reserve(&ov->files, count);
+	return rc == 0 ? table_reserve(&ov->names, count) : rc;
+}
+
+struct file *tree_file(const struct overlay *ov, uint64_t id)
+{
+	return table_find(&ov->files, hash_id(id), file_has_id, &id);
 }
 
 static void memory_free(void *p, bool in_arena)
@@ -30,8 +88,7 @@ int tree_add_file(struct overlay *ov, uint64_t id, const struct diff_attr *attr,
 {
 	struct file *f;
 
-	HASH_FIND(hh, ov->files, &id, sizeof(id), f);
-	if (f)
+	if (tree_file(ov, id))
 		return -EEXIST;
 	f = ov->building ? arena_alloc(ov->arena, sizeof(*f)) : calloc(1, sizeof(*f));
 	if (!f)
@@ -39,8 +96,7 @@ int tree_add_file(struct overlay *ov, uint64_t id, const struct diff_attr *attr,
 	f->in_arena = ov->building;
 	f->id = id;
 	f->attr = *attr;
-	HASH_ADD(hh, ov->files, id, sizeof(f->id), f);
-	if (!f->hh.tbl) {
+	if (table_add(&ov->files, f) < 0) {
 		memory_free(f, f->in_arena);
 		return -ENOMEM;
 	}
@@ -112,8 +168,7 @@ int tree_insert(struct overlay *ov, struct dirent *d)
 {
 	struct file *f = d->file;
 
-	HASH_ADD_KEYPTR(hh, ov->names, &d->dir_id, KEY_LEN(d->name_len), d);
-	if (!d->hh.tbl)
+	if (table_add(&ov->names, d) < 0)
 		return -ENOMEM;
 	child_append(d->dir, d);
 	if (file_is_dir(f)) {
@@ -143,22 +198,18 @@ int tree_link(struct overlay *ov, struct file *dir, const char *name, size_t len
 
 struct dirent *tree_find(struct overlay *ov, const struct file *dir, const char *name, size_t len)
 {
-	uint8_t key[KEY_LEN(DIFF_NAME_MAX)];
-	struct dirent *d;
+	const struct name_key key = {.dir_id = dir->id, .name = name, .len = len};
 
 	if (len > DIFF_NAME_MAX)
 		return NULL;
-	memcpy(key, &dir->id, sizeof(dir->id));
-	memcpy(key + sizeof(dir->id), name, len);
-	HASH_FIND(hh, ov->names, key, KEY_LEN(len), d);
-	return d;
+	return table_find(&ov->names, hash_name(dir->id, name, len), dirent_is, &key);
 }
 
 void tree_unlink(struct overlay *ov, struct dirent *d)
 {
 	struct file *f = d->file;
 
-	HASH_DELETE(hh, ov->names, d);
+	table_remove(&ov->names, d);
 	child_remove(d->dir, d);
 	if (file_is_dir(f)) {
 		d->dir->subdirs--;
@@ -174,6 +225,13 @@ void tree_unlink(struct overlay *ov, struct dirent *d)
 	}
 }
 
+static void file_dispose(struct file *f)
+{
+	if (f->own_target)
+		free((char *)(uintptr_t)f->target);
+	memory_free(f, f->in_arena);
+}
+
 static void file_free(struct overlay *ov, struct file *f)
 {
 	struct file **p;
@@ -184,12 +242,11 @@ static void file_free(struct overlay *ov, struct file *f)
 			break;
 		}
 	}
-	HASH_DELETE(hh, ov->files, f);
+	table_remove(&ov->files, f);
 	ov->nameless--;
 	if (f->record)
 		diff_file_drop(ov->diff, f->record);
-	free(f->own_target);
-	memory_free(f, f->in_arena);
+	file_dispose(f);
 }
 
 void tree_release(struct overlay *ov, struct file *f)
@@ -200,23 +257,20 @@ void tree_release(struct overlay *ov, struct file *f)
 
 void tree_free(struct overlay *ov)
 {
-	struct dirent *d, *d_next;
-	struct file *f, *f_next;
+	struct dirent *d;
+	struct file *f;
+	uint32_t at = 0;
 
-	HASH_ITER(hh, ov->names, d, d_next)
-	{
-		HASH_DELETE(hh, ov->names, d);
+	while ((d = table_next(&ov->names, &at)))
 		memory_free(d, d->in_arena);
-	}
 	while ((d = ov->gone)) {
 		ov->gone = d->next;
 		memory_free(d, d->in_arena);
 	}
-	HASH_ITER(hh, ov->files, f, f_next)
-	{
-		HASH_DELETE(hh, ov->files, f);
-		free(f->own_target);
-		memory_free(f, f->in_arena);
-	}
+	at = 0;
+	while ((f = table_next(&ov->files, &at)))
+		file_dispose(f);
+	table_free(&ov->names);
+	table_free(&ov->files);
 	free(ov->wal_link);
 }

@@ -106,6 +106,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_again(&lists, bytes, len);
 	}
 	lists_free(&lists);
-	free(bytes);
 	return 0;
 }

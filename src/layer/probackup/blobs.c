@@ -2,6 +2,7 @@
  * layer/probackup/blobs.c: see blobs.h.
  */
 #include "layer/probackup/blobs.h"
+#include "base/big.h"
 #include "base/util.h"
 
 #include <errno.h>
@@ -9,8 +10,9 @@
 int blobs_add(struct blobs *blobs, uint64_t off, uint32_t size)
 {
 	if (blobs->count == blobs->cap) {
-		size_t cap = MAX(blobs->cap * 2, (size_t)1024);
-		void *items = reallocarray(blobs->items, cap, sizeof(*blobs->items));
+		size_t cap = MAX(blobs->cap * 4, (size_t)1024);
+		void *items = big_realloc(blobs->items, blobs->cap * sizeof(*blobs->items),
+					  cap * sizeof(*blobs->items));
 
 		if (items == NULL)
 			return -ENOMEM;

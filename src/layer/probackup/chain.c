@@ -215,10 +215,11 @@ static void recheck_member(struct open_chain *oc, const struct probackup_layer *
 			first = file->name;
 	}
 	if (missing > 0)
-		(void)fprintf(oc->warnings,
-			      "backup %s: %u files are missing or not as long as its list says, such "
-			      "as '%s'\n",
-			      member->base.id, missing, first);
+		(void)fprintf(
+			oc->warnings,
+			"backup %s: %u files are missing or not as long as its list says, such "
+			"as '%s'\n",
+			member->base.id, missing, first);
 }
 
 static int open_all(struct open_chain *oc, int instance_dirfd, struct errmsg *e)
@@ -278,8 +279,6 @@ static void close_member(struct probackup_chain *chain, struct probackup_layer *
 		lock_unshare(member->base.dirfd, &request);
 	util_closep(&member->map_fd);
 	util_closep(&member->base.dirfd);
-	free(member->base.entries);
-	free(member->files);
 }
 
 void chain_unlock(int layer_dirfd, pid_t lock_pid)
@@ -296,6 +295,9 @@ void chain_close(struct probackup_chain *chain)
 		return;
 	for (unsigned i = 0; i < chain->base.count; i++)
 		close_member(chain, &chain->members[i]);
+	layer_chain_drop_older_entries(&chain->base);
+	if (chain->base.count > 0)
+		free(chain->base.layers[chain->base.count - 1]->entries);
 	lists_free(&chain->lists);
 	arena_free(chain->arena);
 	free(chain->members);

@@ -417,6 +417,13 @@ static int take_lines(struct reader *r, struct errmsg *e)
 	}
 }
 
+int content_line_error(const char *id, uint64_t line, int rc, const struct errmsg *why,
+		       struct errmsg *e)
+{
+	return errmsg_set(e, rc, "backup %s: backup_content.control, line %llu: %s", id,
+			  (unsigned long long)line, errmsg_text(why, rc));
+}
+
 static int read_lines(struct reader *r, struct errmsg *e)
 {
 	struct errmsg why = {""};
@@ -437,8 +444,7 @@ static int read_lines(struct reader *r, struct errmsg *e)
 		rc = errmsg_set(&why, -EUCLEAN, "it has no end, the file was cut off");
 	}
 	if (rc < 0)
-		return errmsg_set(e, rc, "backup %s: backup_content.control, line %llu: %s", r->id,
-				  (unsigned long long)r->sums.lines, errmsg_text(&why, rc));
+		return content_line_error(r->id, r->sums.lines, rc, &why, e);
 	return 0;
 }
 

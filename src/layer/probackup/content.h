@@ -53,4 +53,8 @@ int content_read(int dirfd, const char *id,
 		 int (*fn)(void *ctx, const struct content_line *line, struct errmsg *e), void *ctx,
 		 struct content_sums *ret, struct errmsg *e);
 
+/* "backup ID: backup_content.control, line N: why" of what a line is refused for. Returns rc. */
+int content_line_error(const char *id, uint64_t line, int rc, const struct errmsg *why,
+		       struct errmsg *e);
+
 #endif

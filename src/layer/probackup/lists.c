@@ -173,12 +173,13 @@ static bool counts_fit(const struct lists *lists)
 	return sum == lists->records;
 }
 
-bool lists_parse(struct lists *lists, const uint8_t *bytes, size_t len,
-		 const uint8_t key[LISTS_KEY], uint32_t members, const struct wanted_table *table)
+bool lists_parse(struct lists *lists, uint8_t *bytes, size_t len, const uint8_t key[LISTS_KEY],
+		 uint32_t members, const struct wanted_table *table)
 {
 	size_t heads = (size_t)members * MEMBER, lines;
 	bool fits;
 
+	lists->bytes = bytes;
 	if (len < HEAD + heads || memcmp(bytes, MAGIC, 8) != 0 ||
 	    memcmp(bytes + 8, key, LISTS_KEY) != 0 || get_le32(bytes + 24) != members)
 		return false;
@@ -187,12 +188,8 @@ bool lists_parse(struct lists *lists, const uint8_t *bytes, size_t len,
 		return false;
 	lists->members = members;
 	lists->records = get_le32(bytes + 28);
-	lists->heads = malloc(heads + 1);
-	lists->lines = malloc(lines + 1);
-	if (lists->heads == NULL || lists->lines == NULL)
-		return false;
-	memcpy(lists->heads, bytes + HEAD, heads);
-	memcpy(lists->lines, bytes + HEAD + heads, lines);
+	lists->heads = bytes + HEAD;
+	lists->lines = bytes + HEAD + heads;
 	fits = counts_fit(lists) && lines_fit(lists, table);
 	for (uint32_t i = 0; i < table->count; i++)
 		table->items[i].seen = 0;
@@ -201,7 +198,10 @@ bool lists_parse(struct lists *lists, const uint8_t *bytes, size_t len,
 
 void lists_free(struct lists *lists)
 {
-	free(lists->heads);
-	free(lists->lines);
+	if (lists->bytes == NULL) {
+		free(lists->heads);
+		free(lists->lines);
+	}
+	free(lists->bytes);
 	*lists = (struct lists){0};
 }

@@ -32,6 +32,7 @@ struct lists {
 	uint8_t *heads, *lines;	   /* members and records of them */
 	uint32_t member_cap, record_cap;
 	uint64_t lines_read; /* of all lists */
+	uint8_t *bytes; /* of the file, if heads and lines lie in it */
 	bool failed; /* out of memory, or too much: nothing is kept */
 };
 
@@ -54,6 +55,8 @@ void lists_end_member(struct lists *lists, const uint8_t digest[LISTS_DIGEST], u
 
 /* The bytes of the file, the caller's to free; NULL: out of memory. Pure. */
 uint8_t *lists_bytes(const struct lists *lists, size_t *ret_len);
+/* Does it save anything to keep so many of all lines? Half as many take as long to read. */
+bool lists_pay(uint64_t records, uint64_t lines);
 /* Writes the file, if that saves anything. Best effort: without it the next mount takes longer. */
 void lists_save(const struct lists *lists, const char *cache);
 
@@ -65,8 +68,8 @@ void lists_save(const struct lists *lists, const char *cache);
  */
 bool lists_load(struct lists *lists, const char *cache, const uint8_t key[LISTS_KEY],
 		uint32_t members, const struct wanted_table *table);
-/* Pure: takes the bytes of a file. */
-bool lists_parse(struct lists *lists, const uint8_t *bytes, size_t len,
+/* Pure: takes the bytes of a file over, which are malloc'ed. */
+bool lists_parse(struct lists *lists, uint8_t *bytes, size_t len,
 		 const uint8_t key[LISTS_KEY], uint32_t members, const struct wanted_table *table);
 
 uint32_t lists_member_lines(const struct lists *lists, uint32_t member, const uint8_t **ret_digest);

@@ -80,10 +80,14 @@ bool lists_key(const struct probackup_chain *chain, bool external,
 	return ok;
 }
 
+bool lists_pay(uint64_t records, uint64_t lines)
+{
+	return records * 2 < lines;
+}
+
 void lists_save(const struct lists *lists, const char *cache)
 {
-	/* Reading half as many lines here as there takes as long. */
-	bool nothing = lists->failed || lists->records * UINT64_C(2) >= lists->lines_read;
+	bool nothing = lists->failed || !lists_pay(lists->records, lists->lines_read);
 	_cleanup_close_ int fd = nothing ? -1 : cache_dir_open(AT_FDCWD, cache, false);
 	_cleanup_free_ uint8_t *bytes = NULL;
 	char temp[24];
@@ -101,9 +105,9 @@ bool lists_load(struct lists *lists, const char *cache, const uint8_t key[LISTS_
 		uint32_t members, const struct wanted_table *table)
 {
 	_cleanup_close_ int fd = cache_dir_open(AT_FDCWD, cache, false);
-	_cleanup_free_ char *bytes = NULL;
+	char *bytes;
 	size_t len;
 
 	return fd >= 0 && sys_read_file(fd, NAME, 2 * LISTS_BYTES_MAX, &bytes, &len) == 0 &&
-	       lists_parse(lists, (const uint8_t *)bytes, len, key, members, table);
+	       lists_parse(lists, (uint8_t *)bytes, len, key, members, table);
 }

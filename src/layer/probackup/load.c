@@ -16,8 +16,9 @@
 #include <sys/stat.h>
 #include <xxhash.h>
 
-#define STORED_DIR "database/"
-#define LINE_LEAST 150u /* bytes of a line, nearly always */
+#define STORED_DIR  "database/"
+#define LINE_LEAST  150u       /* bytes of a line, nearly always */
+#define AHEAD_LEAST (2u << 20) /* bytes of the target's list: below, a thread does not pay */
 
 static int out_of_memory(struct errmsg *e)
 {
@@ -57,15 +58,25 @@ struct load_item *load_add(struct load *load)
 	return load_add_item(&load->items, &load->count, &load->cap);
 }
 
+static const char *const known[LOAD_KNOWN] = {
+	"global/pg_control", "database_map", "postgresql.auto.conf", "tablespace_map", "pg_tblspc"};
+
 struct load_item *load_find(struct load *load, const char *path)
 {
-	for (uint32_t i = 0; i < load->count; i++) {
-		const char *key = load->items[i].key;
-
-		if (key != NULL && strcmp(key, path) == 0)
-			return &load->items[i];
+	for (unsigned i = 0; i < LOAD_KNOWN; i++) {
+		if (strcmp(known[i], path) == 0)
+			return load->known[i] != 0 ? &load->items[load->known[i] - 1] : NULL;
 	}
 	return NULL;
+}
+
+/* The first of that path: a second one is refused later. */
+static void note_known(struct load *load, const struct load_item *item)
+{
+	for (unsigned i = 0; i < LOAD_KNOWN; i++) {
+		if (load->known[i] == 0 && strcmp(known[i], item->key) == 0)
+			load->known[i] = (uint32_t)(item - load->items) + 1;
+	}
 }
 
 /* ---- lines ---- */
@@ -133,6 +144,7 @@ static int name_item(struct load *load, const struct content_line *line, struct 
 	if (item->file.name == NULL)
 		return -ENOMEM;
 	item->entry.path = item->key = item->file.name + strlen(STORED_DIR);
+	note_known(load, item);
 	return 0;
 }
 
@@ -185,7 +197,9 @@ int load_read_list(struct load *load,
 	int rc;
 
 	load->blobs.count = 0;
-	rc = content_read(member->base.dirfd, member->base.id, fn, ctx, ret, load->e);
+	rc = load->ahead != NULL
+		     ? content_ahead_read(load->ahead, fn, ctx, ret, load->e)
+		     : content_read(member->base.dirfd, member->base.id, fn, ctx, ret, load->e);
 	if (rc < 0)
 		return rc;
 	apart = blobs_are_apart(&load->blobs, &overlap);
@@ -203,23 +217,28 @@ int load_read_list(struct load *load,
 	return 0;
 }
 
+static bool is_before(const struct load_item *a, const struct load_item *b)
+{
+	return strcmp(a->entry.path, b->entry.path) < 0;
+}
+
 /* Sorts, refuses duplicates, leaves the hidden items out. */
 static int sort_target(struct load *load)
 {
 	const struct probackup_layer *member = &load->chain->members[load->member];
-	uint32_t kept = 0;
 
-	manifest_sort(load->items, load->count);
+	load->sorted = manifest_sort(load->items, load->count, is_before);
+	if (load->sorted == NULL)
+		return -ENOMEM;
 	for (uint32_t i = 1; i < load->count; i++) {
-		if (strcmp(load->items[i - 1].entry.path, load->items[i].entry.path) == 0)
+		if (!is_before(load->sorted[i - 1], load->sorted[i]))
 			return errmsg_set(load->e, -EUCLEAN, "backup %s: '%s' is listed twice",
-					  member->base.id, load->items[i].entry.path);
+					  member->base.id, load->sorted[i]->entry.path);
 	}
 	for (uint32_t i = 0; i < load->count; i++) {
-		if (!load->items[i].hidden)
-			load->items[kept++] = load->items[i];
+		if (!load->sorted[i]->hidden)
+			load->sorted[load->sorted_count++] = load->sorted[i];
 	}
-	load->count = kept;
 	return 0;
 }
 
@@ -244,6 +263,19 @@ static int load_target(struct load *load, struct content_sums *ret)
 	return rc;
 }
 
+/* The lists as they will be asked for: the newest first. */
+static struct content_source *list_sources(const struct probackup_chain *chain)
+{
+	struct content_source *sources = calloc(chain->base.count, sizeof(*sources));
+
+	for (unsigned i = 0; i < chain->base.count && sources != NULL; i++) {
+		const struct layer *layer = &chain->members[chain->base.count - 1 - i].base;
+
+		sources[i] = (struct content_source){.dirfd = layer->dirfd, .id = layer->id};
+	}
+	return sources;
+}
+
 static int load_lists(struct load *load, const char *cache, struct content_sums *sums)
 {
 	int rc = load_target(load, &sums[load->member]);
@@ -253,8 +285,8 @@ static int load_lists(struct load *load, const char *cache, struct content_sums 
 	else if (rc == 0)
 		rc = older_load(load, cache, sums);
 	if (rc == 0)
-		rc = manifest_build(&load->chain->members[load->chain->base.count - 1], load->items,
-				    load->count);
+		rc = manifest_build(&load->chain->members[load->chain->base.count - 1],
+				    load->sorted, load->sorted_count, load->chain->arena, NULL);
 	return rc;
 }
 
@@ -292,17 +324,23 @@ int load_chain(struct probackup_chain *chain, const struct store_options *option
 			    .external = options->external,
 			    .kept = &chain->lists};
 	_cleanup_free_ struct content_sums *sums = calloc(chain->base.count, sizeof(*sums));
+	_cleanup_free_ struct content_source *sources = list_sources(chain);
 	XXH3_state_t *hash = XXH3_createState();
 	int rc = -ENOMEM;
 
-	if (sums != NULL && hash != NULL)
+	if (sums != NULL && sources != NULL && hash != NULL) {
+		load.ahead = content_ahead_begin(sources, chain->base.count, AHEAD_LEAST);
 		rc = load_lists(&load, options->cache, sums);
+		content_ahead_end(load.ahead);
+	}
 	if (rc == 0) {
 		hash_content(chain, sums, load.number_count > 0, hash);
 		*ret_external = load.has_external;
 	}
 	(void)XXH3_freeState(hash);
 	free(load.items);
+	free(load.sorted);
+	free(load.older);
 	wanted_free(&load.wanted);
 	free(load.blobs.items);
 	free(load.numbers);

@@ -11,28 +11,44 @@
 
 /* What an older list gives to the manifest of its layer. */
 struct collected {
-	struct load *load;
-	struct load_item *items;
-	uint32_t count, cap;
+	struct load *load; /* load->older has the items */
+	uint32_t count;
+	uint32_t next; /* behind the number of the last line's wanted */
 };
+
+static struct load_item *collect(struct collected *c, const struct content_line *line,
+				 const struct wanted *wanted)
+{
+	struct load *load = c->load;
+	struct load_item *item = load_add_item(&load->older, &c->count, &load->older_cap);
+
+	if (item == NULL)
+		return NULL;
+	item->entry.path = load->items[wanted->item].entry.path;
+	item->entry.mode = line->mode;
+	item->file.name = load->items[wanted->item].file.name;
+	item->number = (uint32_t)(wanted - load->wanted.items);
+	return item;
+}
 
 int older_collect_wanted(struct load *load)
 {
-	int rc = wanted_init(&load->wanted, load->count);
+	int rc = wanted_init(&load->wanted, load->sorted_count);
 
-	for (uint32_t i = 0; i < load->count && rc == 0; i++) {
-		const struct load_item *item = &load->items[i];
+	/* In path order, so that their numbers are in that order, too. */
+	for (uint32_t i = 0; i < load->sorted_count && rc == 0; i++) {
+		const struct load_item *item = load->sorted[i];
 
 		if (item->want == WANT_NOTHING)
 			continue;
-		wanted_add(&load->wanted, item->key, i, item->want);
+		wanted_add(&load->wanted, item->key, (uint32_t)(item - load->items), item->want);
 		load->whole += item->want == WANT_WHOLE;
 	}
 	return rc;
 }
 
 static int take_older_blocks(struct collected *c, const struct content_line *line,
-			     const struct load_item *target, struct errmsg *e)
+			     const struct wanted *wanted, struct errmsg *e)
 {
 	struct load_item *item;
 
@@ -42,13 +58,8 @@ static int take_older_blocks(struct collected *c, const struct content_line *lin
 		return errmsg_set(e, -EUCLEAN,
 				  "'%s' is no data file here, but is one in a newer backup",
 				  line->path);
-	item = load_add_item(&c->items, &c->count, &c->cap);
-	if (item == NULL)
-		return -ENOMEM;
-	item->entry.path = target->entry.path;
-	item->entry.mode = line->mode;
-	item->file.name = target->file.name;
-	return item_fill_blocks(line, item, e);
+	item = collect(c, line, wanted);
+	return item != NULL ? item_fill_blocks(line, item, e) : -ENOMEM;
 }
 
 /* The first backup below the target that stores the file has all of it. */
@@ -70,12 +81,9 @@ static int take_older_whole(struct collected *c, const struct content_line *line
 		return present_auto_conf(load, target, load->member, (uint64_t)line->size,
 					 line->crc);
 	target->entry.size = (uint64_t)line->size;
-	item = load_add_item(&c->items, &c->count, &c->cap);
+	item = collect(c, line, wanted);
 	if (item == NULL)
 		return -ENOMEM;
-	item->entry.path = target->entry.path;
-	item->entry.mode = line->mode;
-	item->file.name = target->file.name;
 	item_fill_plain(line, item);
 	return 0;
 }
@@ -90,8 +98,20 @@ static int take_wanted(struct collected *c, const struct content_line *line, str
 		       struct errmsg *e)
 {
 	if (wanted->want == WANT_BLOCKS)
-		return take_older_blocks(c, line, &c->load->items[wanted->item], e);
+		return take_older_blocks(c, line, wanted, e);
 	return wanted->want == WANT_WHOLE ? take_older_whole(c, line, wanted, e) : 0;
+}
+
+/* Lists of one chain have much the same order: it is often the next one after the last. */
+static struct wanted *guess_wanted(struct collected *c, const struct content_line *line)
+{
+	const struct wanted_table *table = &c->load->wanted;
+	struct wanted *w = c->next < table->count ? &table->items[c->next] : NULL;
+
+	return w != NULL && w->path_len == line->path_len &&
+			       memcmp(w->path, line->path, line->path_len) == 0
+		       ? w
+		       : NULL;
 }
 
 static struct wanted *find_wanted(const struct load *load, const struct content_line *line)
@@ -120,14 +140,17 @@ static int take_older_line(void *ctx, const struct content_line *line, struct er
 	rc = load_check_keys(load, line, e);
 	if (rc < 0)
 		return rc;
-	wanted = find_wanted(load, line);
+	wanted = line->external_dir_num == 0 ? guess_wanted(c, line) : NULL;
+	if (wanted == NULL)
+		wanted = find_wanted(load, line);
 	if (wanted == NULL)
 		return 0;
+	c->next = (uint32_t)(wanted - load->wanted.items) + 1;
 	if (wanted->seen == load->member + 1)
 		return errmsg_set(e, -EUCLEAN, "'%s' is listed twice", line->path);
 	wanted->seen = load->member + 1;
 	if (stores_something(wanted, line))
-		lists_add_line(load->kept, (uint32_t)(wanted - load->wanted.items), line);
+		lists_add_line(load->kept, c->next - 1, line);
 	return take_wanted(c, line, wanted, e);
 }
 
@@ -157,14 +180,25 @@ int older_check_wanted(const struct load *load)
 	return 0;
 }
 
-static int build_older(struct probackup_layer *layer, struct collected *c)
+static bool is_before(const struct load_item *a, const struct load_item *b)
 {
+	return a->number < b->number;
+}
+
+static int build_older(struct collected *c)
+{
+	struct load *load = c->load;
+	_cleanup_free_ struct load_item **sorted = NULL;
+
 	for (uint32_t i = 0; i < c->count; i++) {
-		c->items[i].entry.base_limit = LAYER_NO_LIMIT; /* only the target's counts */
-		c->items[i].file.limit = LAYER_NO_LIMIT;
+		load->older[i].entry.base_limit = LAYER_NO_LIMIT; /* only the target's counts */
+		load->older[i].file.limit = LAYER_NO_LIMIT;
 	}
-	manifest_sort(c->items, c->count);
-	return manifest_build(layer, c->items, c->count);
+	sorted = manifest_sort(load->older, c->count, is_before);
+	if (sorted == NULL)
+		return -ENOMEM;
+	return manifest_build(&load->chain->members[load->member], sorted, c->count,
+			      load->chain->arena, load->chain->base.older_entries);
 }
 
 static int read_older(struct load *load, struct content_sums *ret)
@@ -172,15 +206,13 @@ static int read_older(struct load *load, struct content_sums *ret)
 	struct collected c = {.load = load};
 	int rc;
 
-	load_reserve(&c.items, &c.cap, load->wanted.count);
 	lists_add_member(load->kept);
 	rc = load_read_list(load, take_older_line, &c, ret);
 	if (rc == 0)
 		rc = older_check_wanted(load);
 	if (rc == 0)
-		rc = build_older(&load->chain->members[load->member], &c);
+		rc = build_older(&c);
 	lists_end_member(load->kept, ret->digest, ret->lines);
-	free(c.items);
 	return rc;
 }
 
@@ -191,7 +223,6 @@ static int take_kept(struct load *load, const struct lists *lists, uint32_t line
 	struct content_line line;
 	int rc = 0;
 
-	load_reserve(&c.items, &c.cap, lines);
 	for (; lines > 0 && rc == 0; lines--) {
 		struct wanted *wanted = &load->wanted.items[lists_line(lists, (*number)++, &line)];
 
@@ -200,8 +231,7 @@ static int take_kept(struct load *load, const struct lists *lists, uint32_t line
 		rc = take_wanted(&c, &line, wanted, load->e);
 	}
 	if (rc == 0)
-		rc = build_older(&load->chain->members[load->member], &c);
-	free(c.items);
+		rc = build_older(&c);
 	return rc;
 }
 
@@ -239,11 +269,17 @@ int older_load(struct load *load, const char *cache, struct content_sums *sums)
 		cache != NULL && lists_key(load->chain, load->external, sums[load->member].digest,
 					   &load->wanted, kept->key);
 	_cleanup_lists_ struct lists lists = {0};
+	int rc = arena_new(&load->chain->base.older_entries);
 
+	if (rc < 0)
+		return rc;
+	load_reserve(&load->older, &load->older_cap, load->wanted.count);
 	if (has_key && lists_load(&lists, cache, kept->key, load->member, &load->wanted)) {
 		kept->failed = true; /* it is there already */
 		return take_all_kept(load, &lists, sums);
 	}
-	kept->failed = !has_key;
+	/* A full backup has all that is wanted: if that alone is too much, nothing is collected. */
+	kept->failed = !has_key || !lists_pay(load->wanted.count,
+					      (uint64_t)load->member * sums[load->member].lines);
 	return read_all(load, sums);
 }

@@ -4,6 +4,7 @@
  *	driver.c   finds instance and target, asks catalog.c for the members
  *	chain.c    locks them (lock.c), has their lists loaded, sums up
  *	load.c     merges the lists (content.c) into manifests, newest backup first
+ *	content_ahead.c reads them meanwhile
  *	older.c    those below the target's, or what is kept of them (lists.c)
  *	manifest.c the arrays of a layer
  *	present.c  what the mount shows differently from the list: tablespaces, postgresql.auto.conf
@@ -19,6 +20,7 @@
 #include "layer/probackup/blobs.h"
 #include "layer/probackup/catalog.h"
 #include "layer/probackup/content.h"
+#include "layer/probackup/content_ahead.h"
 #include "layer/probackup/headers.h"
 #include "layer/probackup/lists.h"
 #include "layer/probackup/lock.h"
@@ -81,17 +83,25 @@ struct load_item {
 	struct probackup_file
 		file;	/* its name is that of the stored file also if the target stores nothing */
 	const char *key; /* what the file is looked up by in older lists, NULL: never */
+	uint32_t number; /* of an older list: which of the wanted it is */
 	uint32_t crc;	 /* of the stored file */
 	enum want want; /* from older lists */
 	bool hidden;	/* not shown: left out when the lists are done */
 };
 
+#define LOAD_KNOWN 5u
+
 struct load {
 	struct probackup_chain *chain;
 	unsigned member; /* whose list is being read */
 	struct errmsg *e;
-	struct load_item *items; /* of the target; sorted by entry.path after present_items */
+	struct load_item *items; /* of the target, as they came */
 	uint32_t count, cap;
+	uint32_t known[LOAD_KNOWN]; /* 1 + number of the item of each path that load_find is asked for */
+	struct load_item **sorted; /* those that are shown, by entry.path */
+	uint32_t sorted_count;
+	struct load_item *older; /* room for the items of an older list */
+	uint32_t older_cap;
 	struct wanted_table wanted;
 	struct blobs blobs; /* of the list being read */
 	uint32_t whole; /* of them: WANT_WHOLE, and not found yet */
@@ -100,6 +110,7 @@ struct load {
 	uint32_t *numbers;  /* of those that are, as they come */
 	uint32_t number_count, number_cap;
 	struct lists *kept; /* what comes of older lists */
+	struct content_ahead *ahead; /* reads the lists, the target's first; NULL: nobody does */
 };
 
 /* Reads all lists, fills the layers' entries and files, and the content hash. */
@@ -124,7 +135,7 @@ struct load_item *load_add_item(struct load_item **items, uint32_t *count, uint3
 
 /* Adds an item (zeroed); NULL: out of memory. Pointers to items become invalid. */
 struct load_item *load_add(struct load *load);
-/* The item of that path as the list has it, or NULL. For the few that are looked for by name. */
+/* The item of that path as the list has it, or NULL. Only for the paths in load.c that are. */
 struct load_item *load_find(struct load *load, const char *path);
 
 /*
@@ -163,10 +174,17 @@ void external_describe(FILE *out, const char *id, const char *dirs);
  * ---- manifest.c ----
  */
 
-void manifest_sort(struct load_item *items, uint32_t count); /* by entry.path */
+/*
+ * The items in the order that before tells, which is quick where they come in few ascending runs: a
+ * list does. The caller's to free; NULL: out of memory.
+ */
+struct load_item **manifest_sort(struct load_item *items, uint32_t count,
+				 bool (*before)(const struct load_item *a,
+						const struct load_item *b));
 /* Splits sorted items into the layer's entries and files; an item with an entry.file gets its
- * number. */
-int manifest_build(struct probackup_layer *layer, const struct load_item *items, uint32_t count);
+ * number. The entries lie in the arena, or are the layer's own if that is NULL. */
+int manifest_build(struct probackup_layer *layer, struct load_item *const *sorted, uint32_t count,
+		   struct arena *files, struct arena *entries);
 
 /*
  * ---- present.c ----
