@@ -130,6 +130,14 @@ bool diff_is_tight(struct diff *diff)
 	return b->tight;
 }
 
+bool diff_is_tightest(struct diff *diff)
+{
+	const struct ballast *b = &diff->ballast;
+
+	return b->bytes != 0 && ((!b->unsupported && !b->present) ||
+				 space_left(diff) < diff->options.reserve + b->bytes / 2);
+}
+
 uint64_t diff_host_free(struct diff *diff)
 {
 	return space_left(diff);

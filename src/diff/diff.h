@@ -136,6 +136,9 @@ void diff_ballast_restore(struct diff *diff);
  * left beside it. False without a ballast. Blocks as long as statvfs does, once a second.
  */
 bool diff_is_tight(struct diff *diff);
+/* Of the distance that diff_is_tight keeps, half is gone, or the ballast is: nothing more may slip
+ * through. */
+bool diff_is_tightest(struct diff *diff);
 /* Bytes free on the host for the diff's owner; UINT64_MAX where that cannot be told. Blocks. */
 uint64_t diff_host_free(struct diff *diff);
 

@@ -14,6 +14,13 @@
  * accepted meanwhile, and what had been accepted before, has room: the distance that diff_is_tight
  * keeps, and then the ballast.
  *
+ * Between the telling and the taking back some writes slip through, each time: of a file that is
+ * created, truncated, looked at again and again without end. When they have taken half of the
+ * distance (diff_is_tightest), attributes are told for no time at all, which leaves no such gap; the
+ * kernel then asks before a seek to the end, too. And who creates or truncates a file may take what
+ * it was told for good after it was taken back (the kernel compares no versions there, or has not made
+ * the inode yet): they are taken back again when a WRITE arrives, and now and then.
+ *
  * A GETATTR that comes from a descriptor is one of these while it is tight: stat and fstat ask
  * without, lseek goes by the kernel's own size. (Before Linux 5.16 lseek asks, too, and fails.)
  */
@@ -73,16 +80,13 @@ void admission_released(struct session *s, const struct file *file, int flags)
 
 static void start_job(struct session *s);
 
-/* Leaves those in the list that the kernel does not know. */
 static int64_t revoke_job(struct io_op *op)
 {
 	struct session *s = CONTAINER_OF(op, struct session, admission.op);
-	struct admission *a = &s->admission;
 
-	for (size_t i = 0; i < a->count; i++) {
-		if (fuse_lowlevel_notify_inval_inode(s->fuse, a->inos[i], -1, 0) == -ENOENT)
-			a->inos[a->unknown++] = a->inos[i];
-	}
+	/* A file that the kernel has forgotten meanwhile is ENOENT, and as good. */
+	for (size_t i = 0; i < s->admission.count; i++)
+		(void)fuse_lowlevel_notify_inval_inode(s->fuse, s->admission.inos[i], -1, 0);
 	return 0;
 }
 
@@ -96,34 +100,14 @@ static void answer(struct session *s, struct request *first)
 	}
 }
 
-/*
- * The kernel makes the inode of a new file some time after it has the answer to CREATE. Those are
- * tried again with the next that comes, or by the timer.
- */
-static void mark_unknown(struct session *s)
-{
-	struct admission *a = &s->admission;
-
-	for (size_t i = 0; i < a->unknown; i++) {
-		struct file *file = node_find(s, a->inos[i]);
-
-		if (file != NULL)
-			admission_mark(s, file);
-	}
-}
-
 static void revoked(struct io_op *op)
 {
 	struct session *s = CONTAINER_OF(op, struct session, admission.op);
 	struct admission *a = &s->admission;
-	bool again;
 
 	a->running = false;
 	answer(s, TAKE_PTR(a->answering));
-	again = a->wanted;
-	mark_unknown(s);
-	if (again)
-		start_job(s);
+	start_job(s);
 }
 
 static int collect(struct admission *a)
@@ -131,7 +115,7 @@ static int collect(struct admission *a)
 	unsigned writers = HASH_COUNT(a->writers);
 	struct writer *w, *next;
 
-	a->count = a->unknown = 0;
+	a->count = 0;
 	if (writers > a->cap) {
 		fuse_ino_t *inos = reallocarray(a->inos, writers, sizeof(*inos));
 
@@ -172,12 +156,20 @@ static void revoke(struct session *s, struct writer *w)
 	s->admission.wanted = true;
 }
 
+static void revoke_all(struct session *s)
+{
+	struct writer *w, *next;
+
+	HASH_ITER(hh, s->admission.writers, w, next)
+	revoke(s, w);
+	start_job(s);
+}
+
 /* ---- tight or not ---- */
 
 static void set_tight(struct session *s, bool tight)
 {
 	struct admission *a = &s->admission;
-	struct writer *w, *next;
 
 	if (tight == a->tight)
 		return;
@@ -187,9 +179,7 @@ static void set_tight(struct session *s, bool tight)
 		return;
 	}
 	log_warning("the disk is nearly full: writes are refused until there is room");
-	HASH_ITER(hh, a->writers, w, next)
-	revoke(s, w);
-	start_job(s);
+	revoke_all(s);
 }
 
 void admission_check(struct session *s)
@@ -205,12 +195,21 @@ void admission_check(struct session *s)
 	start_job(s);
 }
 
-void admission_mark(struct session *s, const struct file *file)
+void admission_tick(struct session *s)
+{
+	admission_check(s);
+	if (s->admission.tight)
+		revoke_all(s);
+}
+
+double admission_mark(struct session *s, const struct file *file)
 {
 	struct writer *w = s->admission.tight ? find(s, file) : NULL;
 
-	if (w != NULL)
-		revoke(s, w);
+	if (w == NULL)
+		return CACHE_SECONDS;
+	revoke(s, w);
+	return diff_is_tightest(overlay_diff(s->ov)) ? 0 : CACHE_SECONDS;
 }
 
 void admission_told(struct session *s)

@@ -147,7 +147,7 @@ struct admission {
 	bool wanted, running; /* the job that takes attributes back */
 	struct io_op op;
 	fuse_ino_t *inos; /* of the job */
-	size_t count, cap, unknown;
+	size_t count, cap;
 	struct request *opening, *answering; /* wait for the next job, for the one that runs */
 	uint64_t refused;
 };
@@ -253,10 +253,13 @@ int entry_fill(struct session *session, struct file *file, struct fuse_entry_par
 /* A handle of the file with these flags of open(2) was given, or has been released. */
 void admission_opened(struct session *session, const struct file *file, int flags);
 void admission_released(struct session *session, const struct file *file, int flags);
-/* Space was taken, or time has passed: refuses from now on, or no more. */
+/* Space was taken: refuses from now on, or no more. */
 void admission_check(struct session *session);
-/* A reply is about to tell the kernel attributes of the file; admission_told when it has. */
-void admission_mark(struct session *session, const struct file *file);
+/* Time has passed: the same, and what was taken back is taken back again. */
+void admission_tick(struct session *session);
+/* A reply is about to tell the kernel attributes of the file, good for as many seconds as this
+ * returns, or the kernel has shown that it goes by some; admission_told after the reply. */
+double admission_mark(struct session *session, const struct file *file);
 void admission_told(struct session *session);
 /* True if a GETATTR from a descriptor is to be answered ENOSPC, which the write then is. */
 bool admission_refuses(struct session *session, const struct file *file);

@@ -154,7 +154,7 @@ static void timer_ready(struct loop_source *source, unsigned events)
 	control_tick(s);
 	overlay_trim(s->ov);
 	loop_trim_buffers(s);
-	admission_check(s);
+	admission_tick(s);
 	if (s->flushed) /* others write without end */
 		s->end = SESSION_STOPPED;
 	if (diff == NULL || s->timer_sync_runs || !diff_has_pending(diff))

@@ -74,12 +74,11 @@ static void take_attr(struct request *req, const struct stat *st, int to_set)
 }
 
 /* What the request has made of the file; requests that came later have no part in the answer. */
-static void reply_attr(struct request *req, const struct stat *st)
+static void reply_attr(struct request *req, const struct stat *st, double seconds)
 {
 	struct session *s = req->session;
 
-	admission_mark(s, req->file);
-	request_done(req, fuse_reply_attr(req->fuse, st, CACHE_SECONDS));
+	request_done(req, fuse_reply_attr(req->fuse, st, seconds));
 	admission_told(s);
 }
 
@@ -90,7 +89,7 @@ static void setattr_resized(struct overlay_resize *op)
 	if (op->result != 0)
 		request_reply(req, op->result);
 	else
-		reply_attr(req, &op->after);
+		reply_attr(req, &op->after, admission_mark(req->session, req->file));
 }
 
 /*
@@ -126,7 +125,9 @@ static int run_times(struct request *req)
 		req->attr.ctime = req->attr.mtime;
 	overlay_take_times(req->session->ov, req->file, &req->attr);
 	overlay_getattr(req->session->ov, req->file, &st);
-	reply_attr(req, &st);
+	/* It comes with each fsync. Told for no time, who only reads would be asked and refused. */
+	(void)admission_mark(req->session, req->file);
+	reply_attr(req, &st, CACHE_SECONDS);
 	return 0;
 }
 
@@ -140,7 +141,7 @@ static int run_setattr(struct request *req)
 	if (rc != 0)
 		return rc;
 	overlay_getattr(req->session->ov, req->file, &st);
-	reply_attr(req, &st);
+	reply_attr(req, &st, admission_mark(req->session, req->file));
 	return 0;
 }
 

@@ -120,14 +120,18 @@ static void write_done(struct overlay_write *op)
 {
 	struct request *req = CONTAINER_OF(op, struct request, op.write);
 
-	if (op->cached)
-		admission_check(req->session);
-	if (op->result != 0) {
-		request_reply(req, op->result);
-		return;
+	struct session *s = req->session;
+
+	if (op->cached) {
+		admission_check(s);
+		(void)admission_mark(s, req->file);
 	}
-	if (!req->write_syncs) {
-		write_reply(req, op->len);
+	if (op->result != 0 || !req->write_syncs) {
+		if (op->result != 0)
+			request_reply(req, op->result);
+		else
+			write_reply(req, op->len);
+		admission_told(s);
 		return;
 	}
 	req->written = op->len;

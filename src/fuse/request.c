@@ -260,9 +260,8 @@ int entry_fill(struct session *s, struct file *file, struct fuse_entry_param *re
 	memset(ret, 0, sizeof(*ret));
 	overlay_getattr(s->ov, file, &ret->attr);
 	ret->ino = overlay_file_id(file);
-	ret->attr_timeout = CACHE_SECONDS;
+	ret->attr_timeout = admission_mark(s, file);
 	ret->entry_timeout = CACHE_SECONDS;
-	admission_mark(s, file);
 	return 0;
 }
 
@@ -283,7 +282,7 @@ static void entry_ready(struct overlay_wait *op)
 		open_flags(s, req->result, &req->fi);
 		overlay_ref(req->result);
 		admission_opened(s, req->result, req->fi.flags);
-		admission_mark(s, req->result);
+		entry.attr_timeout = admission_mark(s, req->result);
 		rc = fuse_reply_create(req->fuse, &entry, &req->fi);
 		if (rc != 0) {
 			admission_released(s, req->result, req->fi.flags);
@@ -309,10 +308,10 @@ static void attr_ready(struct overlay_wait *op)
 	struct request *req = CONTAINER_OF(op, struct request, op.wait);
 	struct session *s = req->session;
 	struct stat st;
+	double seconds = admission_mark(s, req->result);
 
 	overlay_getattr(s->ov, req->result, &st);
-	admission_mark(s, req->result);
-	request_done(req, fuse_reply_attr(req->fuse, &st, CACHE_SECONDS));
+	request_done(req, fuse_reply_attr(req->fuse, &st, seconds));
 	admission_told(s);
 }
 

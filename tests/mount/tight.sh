@@ -83,6 +83,18 @@ check "what is opened then is refused, too" script "
 f = os.open(mnt + '/base/1/1259', os.O_RDWR)
 assert refused(lambda: os.pwrite(f, os.pread(f, 8192, 0), 0))
 until_refused(make('late'))"
+check "nor do new files slip through without end, or the truncated" script "
+for i in range(40):
+    f, end = make('slipped%d' % i), 0
+    for turn in range(2):
+        os.ftruncate(f, max(end - 8192, 0))
+        for j in range(end // 8192, 20000):
+            if refused(lambda: os.pwrite(f, page(j), j * 8192)):
+                break
+        end = os.fstat(f).st_size
+    os.fsync(f)"
+equal "none of them was lost" "$(fact disk_is_tight) $(fact failed_files) $(fact ballast_spent)" "True 0 0"
+script "for i in range(40): os.unlink(mnt + '/slipped%d' % i)"
 check "with room again writes go on, by themselves" script "
 f = os.open(mnt + '/base/1/1259', os.O_RDWR)
 os.truncate(mnt + '/grown', 0); os.unlink(mnt + '/grown')

@@ -143,6 +143,14 @@ START_TEST(is_tight_before_it_is_full)
 	set_free(MIB + BALLAST);
 	env.diff->space_claimed = 1;
 	ck_assert(diff_is_tight(env.diff));
+	ck_assert(!diff_is_tightest(env.diff));
+	set_free(MIB + BALLAST / 2);
+	ck_assert(!diff_is_tightest(env.diff));
+	set_free(MIB + BALLAST / 2 - 1);
+	ck_assert(diff_is_tightest(env.diff));
+	set_free(MIB + BALLAST);
+	ck_assert(diff_ballast_spend(env.diff));
+	ck_assert(diff_is_tightest(env.diff));
 	env_close();
 }
 END_TEST
