@@ -62,6 +62,10 @@ void admission_opened(struct session *s, const struct file *file, int flags)
 		w->file = file;
 		w->ino = overlay_file_id(file);
 		HASH_ADD_PTR(s->admission.writers, file, w);
+		if (w->hh.tbl == NULL) {
+			free(w);
+			return;
+		}
 	}
 	w->handles++;
 }

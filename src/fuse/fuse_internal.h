@@ -12,6 +12,10 @@
 #include "fuse/session.h"
 
 #include <fuse_lowlevel.h>
+
+/* Out of memory leaves the element out of the table: its hh.tbl is NULL then. */
+#define HASH_NONFATAL_OOM	     1
+#define uthash_nonfatal_oom(element) ((element)->hh.tbl = NULL)
 #include <uthash.h>
 
 /* The mount is the only writer: what the kernel knows stays true until it changes it itself. */
