@@ -21,6 +21,9 @@
  * it was told for good after it was taken back (the kernel compares no versions there, or has not made
  * the inode yet): they are taken back again when a WRITE arrives, and now and then.
  *
+ * The control file is exempt: it takes one block in its life, and PostgreSQL panics where it cannot be
+ * written, at each checkpoint and in recovery.
+ *
  * A GETATTR that comes from a descriptor is one of these while it is tight: stat and fstat ask
  * without, lseek goes by the kernel's own size. (Before Linux 5.16 lseek asks, too, and fails.)
  */
@@ -52,7 +55,7 @@ void admission_opened(struct session *s, const struct file *file, int flags)
 {
 	struct writer *w;
 
-	if (!s->write_back || !is_for_writing(flags))
+	if (!s->write_back || !is_for_writing(flags) || overlay_is_control(s->ov, file))
 		return;
 	w = find(s, file);
 	if (w == NULL) {

@@ -148,6 +148,11 @@ int overlay_create(struct overlay *ov, struct file *dir, const char *name,
 	return 0;
 }
 
+bool overlay_is_control(const struct overlay *ov, const struct file *file)
+{
+	return file->id == ov->control_id;
+}
+
 bool overlay_is_wal(const struct file *file)
 {
 	return file->is_wal;

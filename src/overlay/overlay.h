@@ -79,6 +79,8 @@ int overlay_rename(struct overlay *ov, struct file *dir, const char *name, struc
 const char *overlay_readlink(struct file *file); /* NULL unless a link */
 /* It has, or had, the name of a segment in the cluster's pg_wal. */
 bool overlay_is_wal(const struct file *file);
+/* It is global/pg_control. */
+bool overlay_is_control(const struct overlay *ov, const struct file *file);
 
 /* After -EAGAIN from a function above: ready is called once when to try again. */
 void overlay_wait_room(struct overlay *ov, struct diff_room_wait *wait);

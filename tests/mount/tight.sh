@@ -83,6 +83,12 @@ check "what is opened then is refused, too" script "
 f = os.open(mnt + '/base/1/1259', os.O_RDWR)
 assert refused(lambda: os.pwrite(f, os.pread(f, 8192, 0), 0))
 until_refused(make('late'))"
+check "the control file can be written" script "
+f = os.open(mnt + '/global/pg_control', os.O_RDWR)
+for i in range(20):
+    os.pwrite(f, os.pread(f, 8192, 0), 0)
+    os.fsync(f)
+    time.sleep(0.05)"
 check "nor do new files slip through without end, or the truncated" script "
 for i in range(40):
     f, end = make('slipped%d' % i), 0
