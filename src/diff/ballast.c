@@ -138,6 +138,11 @@ bool diff_is_tightest(struct diff *diff)
 				 space_left(diff) < diff->options.reserve + b->bytes / 2);
 }
 
+bool diff_has_little_room(struct diff *diff)
+{
+	return space_left(diff) >= diff->options.reserve / 2 + DIFF_BLCKSZ;
+}
+
 uint64_t diff_host_free(struct diff *diff)
 {
 	return space_left(diff);

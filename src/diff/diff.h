@@ -139,6 +139,8 @@ bool diff_is_tight(struct diff *diff);
 /* Of the distance that diff_is_tight keeps, half is gone, or the ballast is: nothing more may slip
  * through. */
 bool diff_is_tightest(struct diff *diff);
+/* There is room for the first block of a small file: half of options.reserve may go for that. */
+bool diff_has_little_room(struct diff *diff);
 /* Bytes free on the host for the diff's owner; UINT64_MAX where that cannot be told. Blocks. */
 uint64_t diff_host_free(struct diff *diff);
 

@@ -287,8 +287,8 @@ void list_remove(struct file_list *list, struct diff_file *file);
 uint32_t blocks_of(uint64_t size);
 
 /* ---- space.c ---- */
-/* 0 if len bytes of new blocks may be claimed, else -ENOSPC. */
-int space_check(struct diff *diff, uint64_t len);
+/* 0 if len bytes of new blocks may be claimed, else -ENOSPC. little: may take half of the reserve. */
+int space_check(struct diff *diff, uint64_t len, bool little);
 /* They are claimed whatever is free: the host says if there is no room. */
 void space_claim(struct diff *diff, uint64_t len);
 /* Bytes free on the host, of a second ago at most; UINT64_MAX where that cannot be told. */

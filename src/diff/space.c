@@ -106,9 +106,9 @@ void space_claim(struct diff *diff, uint64_t len)
 	diff->space_claimed += len;
 }
 
-int space_check(struct diff *diff, uint64_t len)
+int space_check(struct diff *diff, uint64_t len, bool little)
 {
-	uint64_t needed = diff->options.reserve + len;
+	uint64_t needed = diff->options.reserve / (little ? 2 : 1) + len;
 	uint64_t now;
 	int rc;
 

@@ -36,6 +36,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#define FIRST_WRITES 8 /* of a file that is new, while there is little room */
+
 /* ---- who may write ---- */
 
 static bool is_for_writing(int flags)
@@ -51,7 +53,7 @@ static struct writer *find(struct session *s, const struct file *file)
 	return w;
 }
 
-void admission_opened(struct session *s, const struct file *file, int flags)
+void admission_opened(struct session *s, struct file *file, int flags)
 {
 	struct writer *w;
 
@@ -224,13 +226,30 @@ void admission_told(struct session *s)
 	start_job(s);
 }
 
+/* A small new file, which a checkpoint cannot do without: a few writes, until its size is known. */
+static bool is_little(struct session *s, struct writer *w)
+{
+	struct stat st;
+
+	overlay_getattr(s->ov, w->file, &st);
+	return st.st_size == 0 && w->first_writes < FIRST_WRITES &&
+	       diff_has_little_room(overlay_diff(s->ov));
+}
+
 bool admission_refuses(struct session *s, const struct file *file)
 {
-	if (!s->admission.tight || find(s, file) == NULL)
+	struct admission *a = &s->admission;
+	struct writer *w = a->tight ? find(s, file) : NULL;
+
+	if (w == NULL)
 		return false;
 	admission_check(s);
-	s->admission.refused += s->admission.tight;
-	return s->admission.tight;
+	if (a->tight && is_little(s, w)) {
+		w->first_writes++;
+		return false;
+	}
+	a->refused += a->tight;
+	return a->tight;
 }
 
 bool admission_delays(struct request *req)

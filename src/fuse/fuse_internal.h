@@ -19,7 +19,7 @@
 #include <uthash.h>
 
 /* The mount is the only writer: what the kernel knows stays true until it changes it itself. */
-#define CACHE_SECONDS	  86400.0
+#define CACHE_SECONDS	  31536000.0
 #define REQUEST_MAX_WRITE (1u << 20)
 #define RECEIVE_BUFFERS	  64
 #define REQUESTS_MAX	  1024
@@ -138,9 +138,10 @@ struct control; /* control.c */
 
 /* A file that is open for writing. */
 struct writer {
-	const struct file *file; /* the handles hold it */
+	struct file *file; /* the handles hold it */
 	fuse_ino_t ino;
 	unsigned handles;
+	unsigned first_writes;
 	bool revoke; /* the kernel knows attributes that it shall not go by */
 	UT_hash_handle hh;
 };
@@ -255,7 +256,7 @@ int entry_fill(struct session *session, struct file *file, struct fuse_entry_par
 /* ---- admission.c: all do nothing without write-back ---- */
 
 /* A handle of the file with these flags of open(2) was given, or has been released. */
-void admission_opened(struct session *session, const struct file *file, int flags);
+void admission_opened(struct session *session, struct file *file, int flags);
 void admission_released(struct session *session, const struct file *file, int flags);
 /* Space was taken: refuses from now on, or no more. */
 void admission_check(struct session *session);

@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define MIB	(UINT64_C(1) << 20)
@@ -220,6 +221,22 @@ START_TEST(only_the_accepted_take_of_the_reserve)
 }
 END_TEST
 
+START_TEST(the_first_block_of_a_file_takes_half_of_the_reserve)
+{
+	struct statvfs st;
+
+	ck_assert_int_eq(statvfs(unit_dir, &st), 0);
+	env.options.reserve = (uint64_t)st.f_bavail * st.f_frsize / 2 * 3;
+	env_open();
+	ck_assert_int_eq(env_create("a"), 0);
+	ck_assert_int_eq(write_block("a", 0, false), 0);
+	ck_assert_int_eq(write_block("a", 1, false), -ENOSPC);
+	ck_assert_int_eq(env_create("b"), 0);
+	ck_assert_int_eq(write_block("b", 1, false), -ENOSPC);
+	env_close();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("diff_ballast");
@@ -235,6 +252,7 @@ int main(void)
 	tcase_add_test(tc, a_host_that_does_not_allocate_has_the_distance_only);
 	tcase_add_test(tc, another_error_is_told);
 	tcase_add_test(tc, only_the_accepted_take_of_the_reserve);
+	tcase_add_test(tc, the_first_block_of_a_file_takes_half_of_the_reserve);
 	suite_add_tcase(s, tc);
 	return unit_run(s);
 }
