@@ -225,7 +225,7 @@ START_TEST(the_first_block_of_a_file_takes_half_of_the_reserve)
 {
 	struct statvfs st;
 
-	ck_assert_int_eq(statvfs(unit_dir, &st), 0);
+	ck_assert_int_eq(fstatvfs(unit_dir, &st), 0);
 	env.options.reserve = (uint64_t)st.f_bavail * st.f_frsize / 2 * 3;
 	env_open();
 	ck_assert_int_eq(env_create("a"), 0);
