@@ -191,7 +191,7 @@ static void set_tight(struct session *s, bool tight)
 	revoke_all(s);
 }
 
-void admission_check(struct session *s)
+static void check(struct session *s)
 {
 	struct diff *diff = s->write_back ? overlay_diff(s->ov) : NULL;
 
@@ -206,7 +206,7 @@ void admission_check(struct session *s)
 
 void admission_tick(struct session *s)
 {
-	admission_check(s);
+	check(s);
 	if (s->admission.tight)
 		revoke_all(s);
 }
@@ -223,6 +223,13 @@ double admission_mark(struct session *s, const struct file *file)
 
 void admission_told(struct session *s)
 {
+	start_job(s);
+}
+
+void admission_written(struct session *s, const struct file *file)
+{
+	check(s);
+	(void)admission_mark(s, file);
 	start_job(s);
 }
 
@@ -243,7 +250,7 @@ bool admission_refuses(struct session *s, const struct file *file)
 
 	if (w == NULL)
 		return false;
-	admission_check(s);
+	check(s);
 	if (a->tight && is_little(s, w)) {
 		w->first_writes++;
 		return false;
@@ -260,7 +267,7 @@ bool admission_delays(struct request *req)
 
 	if (!s->write_back || !is_for_writing(req->fi.flags))
 		return false;
-	admission_check(s);
+	check(s);
 	w = a->tight && s->mounted ? find(s, req->file) : NULL;
 	if (w == NULL)
 		return false;

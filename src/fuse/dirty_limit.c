@@ -86,6 +86,27 @@ static int read_part(const char *dir, uint64_t *ret)
 	return rc;
 }
 
+/*
+ * The bound of a mount holds only where it is strict; else it begins when all dirty memory together
+ * has become much. FUSE mounts are strict; that can be seen, and switched, since Linux 6.2.
+ */
+static int make_strict(const char *dir)
+{
+	uint64_t strict = 0;
+	char path[128];
+	int rc;
+
+	(void)snprintf(path, sizeof(path), "%s/strict_limit", dir);
+	rc = read_number(path, &strict);
+	if (rc == 0 && strict == 0) {
+		write_number(path, 1);
+		rc = read_number(path, &strict);
+	}
+	if (rc == -ENOENT)
+		return 0;
+	return rc == 0 && strict == 0 ? -ERANGE : rc;
+}
+
 int dirty_limit_set(const char *mountpoint, uint64_t bytes, uint64_t *ret_held)
 {
 	struct mountinfo info;
@@ -98,7 +119,9 @@ int dirty_limit_set(const char *mountpoint, uint64_t bytes, uint64_t *ret_held)
 	if (rc != 0)
 		return rc;
 	(void)snprintf(dir, sizeof(dir), "/sys/class/bdi/%u:%u", info.major, info.minor);
-	rc = read_part(dir, &part);
+	rc = make_strict(dir);
+	if (rc == 0)
+		rc = read_part(dir, &part);
 	if (rc != 0)
 		return rc;
 	if (part > dirty_limit_part(bytes, threshold)) {

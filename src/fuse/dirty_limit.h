@@ -11,8 +11,8 @@
 
 /*
  * Lowers the bound of the FUSE mount at mountpoint to `bytes` where that is possible (root, Linux
- * 6.2), and says in *ret_held what the kernel holds at most, whatever becomes of the free memory.
- * -errno: it cannot be told.
+ * 6.2), and says in *ret_held what the kernel holds at most, whatever becomes of the free memory, as
+ * long as vm.dirty_ratio and vm.dirty_bytes are not raised. -errno: it cannot be told.
  */
 int dirty_limit_set(const char *mountpoint, uint64_t bytes, uint64_t *ret_held);
 

@@ -258,12 +258,12 @@ int entry_fill(struct session *session, struct file *file, struct fuse_entry_par
 /* A handle of the file with these flags of open(2) was given, or has been released. */
 void admission_opened(struct session *session, struct file *file, int flags);
 void admission_released(struct session *session, const struct file *file, int flags);
-/* Space was taken: refuses from now on, or no more. */
-void admission_check(struct session *session);
+/* What the kernel had accepted has taken space: refuses from now on, or no more. */
+void admission_written(struct session *session, const struct file *file);
 /* Time has passed: the same, and what was taken back is taken back again. */
 void admission_tick(struct session *session);
 /* A reply is about to tell the kernel attributes of the file, good for as many seconds as this
- * returns, or the kernel has shown that it goes by some; admission_told after the reply. */
+ * returns; admission_told after the reply. */
 double admission_mark(struct session *session, const struct file *file);
 void admission_told(struct session *session);
 /* True if a GETATTR from a descriptor is to be answered ENOSPC, which the write then is. */

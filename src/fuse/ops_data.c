@@ -120,18 +120,14 @@ static void write_done(struct overlay_write *op)
 {
 	struct request *req = CONTAINER_OF(op, struct request, op.write);
 
-	struct session *s = req->session;
-
-	if (op->cached) {
-		admission_check(s);
-		(void)admission_mark(s, req->file);
+	if (op->cached)
+		admission_written(req->session, req->file);
+	if (op->result != 0) {
+		request_reply(req, op->result);
+		return;
 	}
-	if (op->result != 0 || !req->write_syncs) {
-		if (op->result != 0)
-			request_reply(req, op->result);
-		else
-			write_reply(req, op->len);
-		admission_told(s);
+	if (!req->write_syncs) {
+		write_reply(req, op->len);
 		return;
 	}
 	req->written = op->len;

@@ -66,6 +66,17 @@ fi
 
 must mounted
 equal "write-back is what a mount has where there is room" "$(fact write_back)" True
+bdi=/sys/class/bdi/$(mountpoint -d "$mnt")
+if [ -e "$bdi/strict_limit" ]; then
+	check "the kernel holds no more than --reserve, strictly" python3 -c "
+import os, sys
+read = lambda path: int(open(path).read())
+threshold = read('/proc/sys/vm/dirty_bytes') or os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGESIZE') * read('/proc/sys/vm/dirty_ratio') // 100
+held = threshold * read('$bdi/max_ratio_fine') // 1000000
+assert read('$bdi/strict_limit') == 1 and 0 < held <= 8 << 20, held"
+else
+	skip "the kernel's bound" "this kernel does not show it"
+fi
 check "host space is set aside" test "$(fact ballast_bytes)" -gt 8000000 -a "$(du -k "$disk/diff/ballast" | cut -f 1)" -gt 8000
 check "who appends is told that the disk is full, who syncs is not" script "
 f, r = make('grown'), os.open(mnt + '/base/1/1249', os.O_RDWR)
