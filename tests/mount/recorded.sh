@@ -13,6 +13,7 @@ set -u
 
 states=${RECORDED_STATES:-40}
 mib=40
+reserve=1M # a disk of this size has no room for what the kernel may hold with more
 need recorded zstd losetup mkfs.ext4 fusermount3 || finish
 use_tools
 use_recorder

@@ -24,6 +24,7 @@ TEST_SOCKETS="$TEST_SOCKETS $host"
 q() { sql "$host" 5477 "$@"; }
 must q postgres -c "create database bench"
 must as_owner "$PG_BIN/pgbench" -q -i -s 5 -h "$host" -p 5477 bench >/dev/null 2>&1
+must q bench -c checkpoint
 
 # sample: allocated bytes, resident KiB, descriptors
 sample() {

@@ -116,7 +116,7 @@ some_options() {
 mount_clone() {
 	local options
 	some_options
-	env "$@" "$program" mount "$store" "$mnt" --diff "$disk/diff" --reserve 8M "${options[@]}" \
+	env "$@" "$program" mount "$store" "$mnt" --diff "$disk/diff" --reserve "${reserve:-8M}" "${options[@]}" \
 		>"$power/facts" 2>&1 || { cat "$power/facts"; return 1; }
 	local facts
 	facts=$(<"$power/facts")
