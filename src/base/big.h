@@ -2,7 +2,7 @@
  * base/big.h: memory of large arrays, in huge pages where the system has them: on virtual machines the
  * first touch of a page of 4 KiB can take longer than all the work on what is in it.
  *
- * Below BIG_BYTES it is the allocator's as ever; above, sizes are rounded up to BIG_BYTES. All of it is
+ * Below BIG_MIN it is the allocator's as ever; above, sizes are rounded up to BIG_BYTES. All of it is
  * released with free. Pure but for the memory; any thread.
  */
 #ifndef BASE_BIG_H
@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 #define BIG_BYTES ((size_t)2 << 20)
+#define BIG_MIN	  (BIG_BYTES / 4)
 
 /* Zeroed, or NULL. */
 void *big_calloc(size_t count, size_t size);
@@ -20,5 +21,11 @@ void *big_calloc(size_t count, size_t size);
  * zeroed. NULL: out of memory, and old is as it was.
  */
 void *big_realloc(void *old, size_t old_bytes, size_t bytes);
+
+/*
+ * The allocator's heap goes on in a huge page of BIG_BYTES, and grows by as much later. For a process that
+ * stays and has not begun threads. Where it cannot be had nothing changes.
+ */
+void big_heap(void);
 
 #endif

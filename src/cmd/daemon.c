@@ -6,6 +6,7 @@
  */
 #include "cmd/daemon_internal.h"
 
+#include "base/big.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/util.h"
@@ -17,7 +18,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -428,9 +428,7 @@ int daemon_serve(struct mount_plan *plan, const struct daemon_report *report, st
 	struct daemon d = {.plan = plan, .report = report};
 	int rc;
 
-	/* What is large and goes again does not leave holes in the heap; the heap grows in large steps. */
-	(void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
-	(void)mallopt(M_TOP_PAD, 1 << 20);
+	big_heap();
 	rc = prepare(&d, e);
 
 	if (rc == 0)

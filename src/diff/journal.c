@@ -26,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/big.h"
 #include "base/sys.h"
 #include "base/util.h"
 #include "diff/diff_internal.h"
@@ -102,7 +103,7 @@ int64_t journal_replay(struct diff *diff,
 		       struct errmsg *e)
 {
 	size_t len = diff->journal.size, pos = 0, payload;
-	_cleanup_free_ uint8_t *data = malloc(len);
+	_cleanup_free_ uint8_t *data = big_realloc(NULL, 0, len);
 	uint64_t sequence;
 	int64_t n = data ? sys_pread_full(diff->journal.fd, data, len, 0) : -ENOMEM, groups = 0;
 	int rc = 0;

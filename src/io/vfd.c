@@ -12,6 +12,7 @@
  */
 #include "io/vfd_internal.h"
 
+#include "base/big.h"
 #include "base/util.h"
 
 #include <assert.h>
@@ -313,8 +314,8 @@ int vfd_cache_new(struct io_engine *engine, unsigned slots, struct vfd_cache **r
 	cache = calloc(1, sizeof(*cache));
 	if (!cache)
 		return -ENOMEM;
-	cache->slots = calloc(slots, sizeof(*cache->slots));
-	cache->tasks = calloc(slots, sizeof(*cache->tasks));
+	cache->slots = big_calloc(slots, sizeof(*cache->slots));
+	cache->tasks = big_calloc(slots, sizeof(*cache->tasks));
 	if (!cache->slots || !cache->tasks) {
 		vfd_cache_free(cache);
 		return -ENOMEM;

@@ -2,6 +2,7 @@
  * Tests of src/base but for the system calls: errors, arithmetic, paths, crc32c, arenas, ini.
  */
 #include "base/arena.h"
+#include "base/big.h"
 #include "base/err.h"
 #include "base/ini.h"
 #include "base/sys.h"
@@ -9,6 +10,8 @@
 #include "unit.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <sys/mman.h>
 
 /* ---- err ---- */
@@ -353,6 +356,65 @@ START_TEST(ini_bounds_lines)
 }
 END_TEST
 
+/* ---- big ---- */
+
+/* Whether the mapping that has this address is to be in huge pages: "hg" of its VmFlags. */
+static bool is_huge(const void *p)
+{
+	FILE *maps = fopen("/proc/self/smaps", "re");
+	uintptr_t at = (uintptr_t)p, from, until;
+	char line[4096];
+	bool here = false, huge = false;
+
+	ck_assert_ptr_nonnull(maps);
+	while (fgets(line, sizeof(line), maps) != NULL) {
+		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &from, &until) == 2)
+			here = at >= from && at < until;
+		else if (here && strncmp(line, "VmFlags:", 8) == 0)
+			huge = strstr(line, " hg") != NULL;
+	}
+	(void)fclose(maps);
+	return huge;
+}
+
+START_TEST(the_heap_goes_on_in_a_huge_page)
+{
+	unsigned huge = 0;
+	void *p;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	return; /* another allocator */
+#endif
+	big_heap();
+	for (int i = 0; i < 1000; i++) {
+		p = malloc(1000);
+		ck_assert_ptr_nonnull(p);
+		memset(p, 1, 1000);
+		huge += i % 100 == 99 && is_huge(p);
+	}
+	ck_assert_uint_ge(huge, 9);
+}
+END_TEST
+
+START_TEST(big_arrays_are_zeroed_and_keep_what_they_had)
+{
+	for (size_t bytes = 1; bytes <= 4 * BIG_BYTES; bytes = bytes * 7 + 1) {
+		uint8_t *p = big_calloc(bytes, 1);
+
+		ck_assert_ptr_nonnull(p);
+		for (size_t i = 0; i < bytes; i += 61)
+			ck_assert_uint_eq(p[i], 0);
+		memset(p, 7, bytes);
+		p = big_realloc(p, bytes, bytes * 3);
+		ck_assert_ptr_nonnull(p);
+		for (size_t i = 0; i < bytes; i += 61)
+			ck_assert_uint_eq(p[i], 7);
+		free(p);
+	}
+	ck_assert_ptr_null(big_calloc(SIZE_MAX / 2, 3));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("base");
@@ -376,6 +438,8 @@ int main(void)
 	tcase_add_test(t, arena_strings_stay);
 	tcase_add_test(t, arena_wastes_little);
 	tcase_add_test(t, arena_refuses_absurd_sizes);
+	tcase_add_test(t, the_heap_goes_on_in_a_huge_page);
+	tcase_add_test(t, big_arrays_are_zeroed_and_keep_what_they_had);
 	tcase_add_loop_test(t, ini_forms, 0, ARRAY_SIZE(ini_cases));
 	tcase_add_test(t, ini_says_which_line);
 	tcase_add_test(t, ini_stops_where_told);
