@@ -127,8 +127,11 @@ void diff_set_read_only(struct diff *diff);
  * that is not one of room.
  */
 int diff_ballast_open(struct diff *diff, uint64_t bytes);
-/* An accepted write has found no room. True: there may be some now, try again. */
-bool diff_ballast_spend(struct diff *diff);
+/*
+ * An accepted write has found no room. True: there may be some now, try again. *seen, 0 at first, is
+ * what the writer has tried with already; false when nothing more can be given up.
+ */
+bool diff_ballast_spend(struct diff *diff, uint64_t *seen);
 /* Now and then while it is tight: takes the ballast again when there is room. Does not block. */
 void diff_ballast_restore(struct diff *diff);
 /*

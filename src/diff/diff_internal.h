@@ -108,12 +108,15 @@ struct journal {
 
 /* Host space that is given up for accepted writes, see ballast.c. */
 struct ballast {
-	uint64_t bytes; /* 0: none is wanted */
-	bool present;
-	bool unsupported; /* the host does not allocate */
-	bool running;	  /* it is being made again */
-	bool tight;	  /* as last told */
-	uint64_t tried;	  /* when that was tried last */
+	uint64_t bytes;		       /* 0: none is wanted */
+	uint64_t left;		       /* of them: allocated */
+	uint64_t given;		       /* pieces, ever */
+	bool present;		       /* all of it */
+	bool unsupported;	       /* the host does not allocate */
+	bool running;		       /* it is being made again */
+	bool tight;		       /* as last told */
+	uint64_t tried;		       /* when that was tried last */
+	uint64_t before, given_before; /* left and given when the job began */
 	struct io_op op;
 };
 
