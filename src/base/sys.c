@@ -139,12 +139,8 @@ static int64_t transfer(transfer_fn *call, int fd, struct iovec *iov, unsigned i
 static struct sys_event transfer_of(enum sys_call call, int fd, const struct iovec *iov,
 				    unsigned iovcnt, uint64_t off)
 {
-	return (struct sys_event){.call = call,
-				  .fd = fd,
-				  .fd2 = -1,
-				  .iov = iov,
-				  .iovcnt = iovcnt,
-				  .off = off};
+	return (struct sys_event){
+		.call = call, .fd = fd, .fd2 = -1, .iov = iov, .iovcnt = iovcnt, .off = off};
 }
 
 int64_t sys_preadv_full(int fd, struct iovec *iov, unsigned iovcnt, uint64_t off)
@@ -195,6 +191,15 @@ bool sys_writes_are_copies(int fd)
 	struct statfs fs;
 
 	return fstatfs(fd, &fs) == 0 && fs.f_type == EXT4_SUPER_MAGIC;
+}
+
+/* An overlay does not say what it lies on. */
+bool sys_keeps_allocated(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && (fs.f_type == EXT4_SUPER_MAGIC ||
+					 fs.f_type == XFS_SUPER_MAGIC || fs.f_type == TMPFS_MAGIC);
 }
 
 static uint64_t iov_total(const struct iovec *iov, unsigned iovcnt)

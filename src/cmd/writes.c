@@ -47,21 +47,38 @@ static bool is_room(const struct daemon *d)
 	return diff_host_free(d->diff) / 2 >= kept;
 }
 
+/* NULL: what the kernel accepts is safe here. */
+static const char *why_through(const struct daemon *d)
+{
+	if (d->held == 0)
+		return "what the kernel keeps is not bounded";
+	if (!diff_ballast_is_sure(d->diff))
+		return "host space that is set aside is not sure to be there on this file system";
+	return is_room(d) ? NULL : "there is little room on the disk";
+}
+
 int writes_choose(struct daemon *d, struct errmsg *e)
 {
 	enum write_mode mode = d->plan->request->writes;
+	const char *why = NULL;
 	uint64_t ballast;
 	int rc;
 
 	if (d->diff == NULL)
 		return 0;
-	d->write_back = mode == WRITE_BACK || (mode == WRITE_AUTO && d->held != 0 && is_room(d));
-	if (!d->write_back && mode == WRITE_AUTO)
-		log_notice("write-through: %s", d->held == 0
-							? "what the kernel keeps is not bounded"
-							: "there is little room on the disk");
+	if (mode == WRITE_AUTO)
+		why = why_through(d);
+	d->write_back = mode != WRITE_THROUGH && why == NULL;
 	ballast = !d->write_back ? 0 : BALLAST(d->held != 0 ? d->held : wanted_held(d));
 	rc = diff_ballast_open(d->diff, ballast);
+	/* A quota that statvfs does not show, or a host that does not allocate. */
+	if (rc == 0 && mode == WRITE_AUTO && d->write_back && !diff_ballast_is_there(d->diff)) {
+		why = "host space cannot be set aside";
+		d->write_back = false;
+		rc = diff_ballast_open(d->diff, 0);
+	}
+	if (why != NULL)
+		log_notice("write-through: %s", why);
 	if (rc != 0)
 		return errmsg_set(e, rc, "diff '%s': cannot set host space aside: %s",
 				  d->plan->diff, strerror(-rc));

@@ -65,6 +65,16 @@ int diff_ballast_open(struct diff *diff, uint64_t bytes)
 	return diff->ballast.unsupported || rc == -ENOSPC || rc == -EDQUOT ? 0 : rc;
 }
 
+bool diff_ballast_is_there(const struct diff *diff)
+{
+	return diff->ballast.present;
+}
+
+bool diff_ballast_is_sure(const struct diff *diff)
+{
+	return sys_keeps_allocated(diff->data_fd);
+}
+
 /*
  * Waits for the host: what it buys is worth that. Cutting a file needs no room on any host; punching
  * holes does on some, and does nothing behind the end of a file on others.

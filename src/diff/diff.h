@@ -127,6 +127,9 @@ void diff_set_read_only(struct diff *diff);
  * that is not one of room.
  */
 int diff_ballast_open(struct diff *diff, uint64_t bytes);
+bool diff_ballast_is_there(const struct diff *diff); /* all of it */
+/* It can be relied on: on the file systems that are known for it. */
+bool diff_ballast_is_sure(const struct diff *diff);
 /*
  * An accepted write has found no room. True: there may be some now, try again. *seen, 0 at first, is
  * what the writer has tried with already; false when nothing more can be given up.
