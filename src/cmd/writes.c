@@ -71,9 +71,12 @@ int writes_choose(struct daemon *d, struct errmsg *e)
 	d->write_back = mode != WRITE_THROUGH && why == NULL;
 	ballast = !d->write_back ? 0 : BALLAST(d->held != 0 ? d->held : wanted_held(d));
 	rc = diff_ballast_open(d->diff, ballast);
-	/* A quota that statvfs does not show, or a host that does not allocate. */
-	if (rc == 0 && mode == WRITE_AUTO && d->write_back && !diff_ballast_is_there(d->diff)) {
+	/* A quota that statvfs does not show, no fallocate; or hardly any file can be made. */
+	if (rc == 0 && mode == WRITE_AUTO && d->write_back && diff_is_tight(d->diff))
+		why = "there is little room on the disk";
+	if (rc == 0 && mode == WRITE_AUTO && d->write_back && !diff_ballast_is_there(d->diff))
 		why = "host space cannot be set aside";
+	if (rc == 0 && d->write_back && why != NULL) {
 		d->write_back = false;
 		rc = diff_ballast_open(d->diff, 0);
 	}

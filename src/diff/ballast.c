@@ -22,6 +22,7 @@
 #define RETRY_NS     UINT64_C(200000000)
 #define MIN_PIECE    (UINT64_C(2) << 20) /* more than the journal grows by, or one write takes */
 #define PIECES	     64u
+#define FILES_KEPT   1000u /* free on the host for others to make, beside those that are expected */
 
 /* If it cannot be had as a whole, what was there before stays. */
 static int make(const struct diff *diff, uint64_t before)
@@ -171,6 +172,16 @@ void diff_ballast_restore(struct diff *diff)
 	io_submit(diff->io, &b->op);
 }
 
+void diff_expect_files(struct diff *diff, unsigned files)
+{
+	diff->ballast.files = files;
+}
+
+static bool are_few_files(struct diff *diff, uint64_t kept)
+{
+	return space_files_left(diff) < kept + 2 * (uint64_t)diff->ballast.files;
+}
+
 bool diff_is_tight(struct diff *diff)
 {
 	struct ballast *b = &diff->ballast;
@@ -179,7 +190,8 @@ bool diff_is_tight(struct diff *diff)
 
 	if (b->bytes == 0)
 		return false;
-	b->tight = (!b->unsupported && !b->present) || space_left(diff) < needed;
+	b->tight = (!b->unsupported && !b->present) || space_left(diff) < needed ||
+		   are_few_files(diff, FILES_KEPT + (b->tight ? FILES_KEPT / 4 : 0));
 	return b->tight;
 }
 
@@ -188,12 +200,14 @@ bool diff_is_tightest(struct diff *diff)
 	const struct ballast *b = &diff->ballast;
 
 	return b->bytes != 0 && ((!b->unsupported && !b->present) ||
-				 space_left(diff) < diff->options.reserve + b->bytes / 2);
+				 space_left(diff) < diff->options.reserve + b->bytes / 2 ||
+				 are_few_files(diff, FILES_KEPT / 2));
 }
 
 bool diff_has_little_room(struct diff *diff)
 {
-	return space_left(diff) >= diff->options.reserve / 2 + DIFF_BLCKSZ;
+	return space_left(diff) >= diff->options.reserve / 2 + DIFF_BLCKSZ &&
+	       !are_few_files(diff, FILES_KEPT / 4);
 }
 
 uint64_t diff_host_free(struct diff *diff)

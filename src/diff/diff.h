@@ -137,9 +137,12 @@ bool diff_ballast_is_sure(const struct diff *diff);
 bool diff_ballast_spend(struct diff *diff, uint64_t *seen);
 /* Now and then while it is tight: takes the ballast again when there is room. Does not block. */
 void diff_ballast_restore(struct diff *diff);
+/* So many files are open for writing: each may become a new one on the host. */
+void diff_expect_files(struct diff *diff, unsigned files);
 /*
  * There is no room to accept more: the ballast is not there, or hardly more than options.reserve is
- * left beside it. False without a ballast. Blocks as long as statvfs does, once a second.
+ * left beside it, or the host can hardly make the files that are expected. False without a ballast.
+ * Blocks as long as statvfs does, once a second.
  */
 bool diff_is_tight(struct diff *diff);
 /* Of the distance that diff_is_tight keeps, half is gone, or the ballast is: nothing more may slip

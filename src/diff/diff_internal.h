@@ -108,6 +108,7 @@ struct journal {
 
 /* Host space that is given up for accepted writes, see ballast.c. */
 struct ballast {
+	unsigned files;		       /* that may become new ones on the host */
 	uint64_t bytes;		       /* 0: none is wanted */
 	uint64_t left;		       /* of them: allocated */
 	uint64_t given;		       /* pieces, ever */
@@ -202,6 +203,7 @@ struct diff {
 	unsigned recent_pos, streak, repeats;
 
 	uint64_t space_free, space_claimed, space_time; /* of the host, when last asked */
+	uint64_t space_files;				/* that can be made there */
 	struct ballast ballast;
 	bool unlinked
 		[DIFF_DATA_DIRS]; /* data/xx whose names have gone since the mount: not durable */
@@ -296,6 +298,8 @@ int space_check(struct diff *diff, uint64_t len, bool little);
 void space_claim(struct diff *diff, uint64_t len);
 /* Bytes free on the host, of a second ago at most; UINT64_MAX where that cannot be told. */
 uint64_t space_left(struct diff *diff);
+/* The same of files. */
+uint64_t space_files_left(struct diff *diff);
 void range_add(struct range *range, uint32_t from, uint32_t to);
 /* Takes [from, to) out; of what is left on both sides the longer part stays. */
 void range_cut(struct range *range, uint32_t from, uint32_t to);

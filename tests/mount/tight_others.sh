@@ -90,6 +90,44 @@ equal "some of what was set aside was used for it" "$(fact ballast_spent) $(fact
 ends
 umount "$disk"
 
+must fresh 320M ext4 -F -N 5000
+must mounted
+check "no file can be made any more: who writes is told, who syncs is not" script "
+os.mkdir(disk + '/f')
+fs = [make(mnt + '/new%d' % i) for i in range(20)]
+for i in range(os.statvfs(disk).f_favail - 900):
+    os.close(os.open(disk + '/f/%d' % i, os.O_CREAT))
+time.sleep(1.1) # the disk is asked once a second
+fs += [make(mnt + '/late%d' % i) for i in range(20)]
+r = os.open(mnt + '/base/1/1259', os.O_RDWR)
+until_refused(r)
+counts = [sum(not refused(lambda: os.pwrite(f, page(j), j * 8192)) for j in range(20)) for f in fs]
+assert sum(counts) < 400, counts
+for f in fs + [r]: os.fsync(f)
+i = -1
+while not refused(lambda: os.close(os.open(disk + '/f/%d' % i, os.O_CREAT))): i -= 1
+time.sleep(1.1)
+last = [make(mnt + '/last%d' % i) for i in range(20)]
+for f in last: until_refused(f)
+for f in last: os.fsync(f)
+for f, n in zip(fs, counts): holds(f, n)"
+equal "nothing was lost of it" "$(fact failed_files) $(fact disk_is_tight)" "0 True"
+check "with files again it goes on" script "
+for name in os.listdir(disk + '/f'): os.unlink(disk + '/f/' + name)
+f, end = os.open(mnt + '/base/1/1259', os.O_RDWR), time.time() + 20
+while refused(lambda: os.pwrite(f, os.pread(f, 8192, 0), 0)):
+    assert time.time() < end
+    time.sleep(0.2)
+os.fsync(f)"
+ends
+umount "$disk"
+if fresh 320M ext4 -F -N 1500; then
+	must mounted
+	equal "where few files can be made there is write-through" "$(fact write_back)" False
+	ends
+	umount "$disk"
+fi
+
 # chosen NAME WRITE_BACK WORDS: what a mount there has without an option; the log says why
 chosen() {
 	must mounted

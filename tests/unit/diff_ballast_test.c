@@ -74,6 +74,7 @@ static int open_failing(int with)
 static void set_free(uint64_t bytes)
 {
 	env.diff->space_free = bytes;
+	env.diff->space_files = UINT64_MAX;
 	env.diff->space_claimed = 0;
 	env.diff->space_time = time_ns();
 }
@@ -240,6 +241,30 @@ START_TEST(is_tight_before_it_is_full)
 }
 END_TEST
 
+START_TEST(is_tight_before_the_last_file_is_made)
+{
+	env_open();
+	ck_assert_int_eq(diff_ballast_open(env.diff, BALLAST), 0);
+	set_free(64 * MIB);
+	env.diff->space_files = 1000;
+	ck_assert(!diff_is_tight(env.diff));
+	ck_assert(diff_has_little_room(env.diff));
+	diff_expect_files(env.diff, 1);
+	ck_assert(diff_is_tight(env.diff));
+	env.diff->space_files = 1200;
+	ck_assert(diff_is_tight(env.diff));
+	ck_assert(!diff_is_tightest(env.diff));
+	env.diff->space_files = 1252;
+	ck_assert(!diff_is_tight(env.diff));
+	env.diff->space_files = 501;
+	ck_assert(diff_is_tightest(env.diff));
+	ck_assert(diff_has_little_room(env.diff));
+	env.diff->space_files = 251;
+	ck_assert(!diff_has_little_room(env.diff));
+	env_close();
+}
+END_TEST
+
 START_TEST(a_full_disk_opens_without)
 {
 	env_open();
@@ -334,6 +359,7 @@ int main(void)
 	tcase_add_test(tc, goes_as_a_whole_where_it_cannot_be_cut);
 	tcase_add_test(tc, does_not_come_back_where_it_would_be_tight);
 	tcase_add_test(tc, is_tight_before_it_is_full);
+	tcase_add_test(tc, is_tight_before_the_last_file_is_made);
 	tcase_add_test(tc, a_full_disk_opens_without);
 	tcase_add_test(tc, a_host_that_does_not_allocate_has_the_distance_only);
 	tcase_add_test(tc, another_error_is_told);
