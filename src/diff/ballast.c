@@ -20,6 +20,7 @@
 
 #define BALLAST_NAME "ballast"
 #define RETRY_NS     UINT64_C(200000000)
+#define QUOTA_NS     UINT64_C(2000000000)
 #define MIN_PIECE    (UINT64_C(2) << 20) /* more than the journal grows by, or one write takes */
 #define PIECES	     64u
 #define FILES_KEPT   1000u /* free on the host for others to make, beside those that are expected */
@@ -48,6 +49,7 @@ static void take_result(struct diff *diff, int rc)
 	/* A host without allocation has no ballast to give: distance to the end must do. */
 	b->unsupported = rc == -EOPNOTSUPP || rc == -ENOSYS;
 	b->present = rc == 0;
+	b->quota = rc == -EDQUOT;
 	if (rc == 0)
 		b->left = b->bytes;
 }
@@ -159,11 +161,12 @@ void diff_ballast_restore(struct diff *diff)
 	uint64_t now = time_ns();
 
 	if (b->bytes == 0 || b->unsupported || b->present || b->running || !diff->io ||
-	    now - b->tried < RETRY_NS)
+	    now - b->tried < (b->quota ? QUOTA_NS : RETRY_NS))
 		return;
 	b->tried = now;
 	if (!is_affordable(diff))
 		return;
+	/* A quota cannot be asked: to try takes the room of others for a moment. */
 	b->running = true;
 	b->before = b->left;
 	b->given_before = b->given;
@@ -206,6 +209,9 @@ bool diff_is_tightest(struct diff *diff)
 
 bool diff_has_little_room(struct diff *diff)
 {
+	/* With a quota the ballast is the only room that is known of. */
+	if (diff->ballast.quota && diff->ballast.left == 0)
+		return false;
 	return space_left(diff) >= diff->options.reserve / 2 + DIFF_BLCKSZ &&
 	       !are_few_files(diff, FILES_KEPT / 4);
 }

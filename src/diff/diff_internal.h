@@ -113,6 +113,7 @@ struct ballast {
 	uint64_t left;		       /* of them: allocated */
 	uint64_t given;		       /* pieces, ever */
 	bool present;		       /* all of it */
+	bool quota;		       /* in the way of it; not what statvfs shows */
 	bool unsupported;	       /* the host does not allocate */
 	bool running;		       /* it is being made again */
 	bool tight;		       /* as last told */

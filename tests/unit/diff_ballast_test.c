@@ -241,6 +241,40 @@ START_TEST(is_tight_before_it_is_full)
 }
 END_TEST
 
+/* statvfs says that there is room, and there is none. */
+START_TEST(a_quota_is_tried_now_and_then)
+{
+	static const struct sys_hook hook = {.before = before};
+
+	env_open();
+	ck_assert_int_eq(open_failing(-EDQUOT), 0);
+	ck_assert(!diff_ballast_is_there(env.diff));
+	ck_assert(diff_is_tight(env.diff));
+	ck_assert(!diff_has_little_room(env.diff));
+	diff_ballast_restore(env.diff);
+	env_drain();
+	ck_assert(diff_has_little_room(env.diff));
+	ck_assert(diff_ballast_spend(env.diff, &seen));
+	room_fails = -EDQUOT;
+	sys_set_hook(&hook);
+	env.diff->ballast.tried = 0;
+	diff_ballast_restore(env.diff);
+	env_drain();
+	sys_set_hook(NULL);
+	ck_assert(diff_is_tight(env.diff));
+	ck_assert(diff_has_little_room(env.diff));
+	env.diff->ballast.tried = time_ns() - UINT64_C(1000000000);
+	diff_ballast_restore(env.diff);
+	env_drain();
+	ck_assert(diff_is_tight(env.diff));
+	env.diff->ballast.tried -= UINT64_C(1000000000);
+	diff_ballast_restore(env.diff);
+	env_drain();
+	ck_assert(!diff_is_tight(env.diff));
+	env_close();
+}
+END_TEST
+
 START_TEST(is_tight_before_the_last_file_is_made)
 {
 	env_open();
@@ -358,6 +392,7 @@ int main(void)
 	tcase_add_test(tc, what_is_left_stays_until_the_rest_is_there);
 	tcase_add_test(tc, goes_as_a_whole_where_it_cannot_be_cut);
 	tcase_add_test(tc, does_not_come_back_where_it_would_be_tight);
+	tcase_add_test(tc, a_quota_is_tried_now_and_then);
 	tcase_add_test(tc, is_tight_before_it_is_full);
 	tcase_add_test(tc, is_tight_before_the_last_file_is_made);
 	tcase_add_test(tc, a_full_disk_opens_without);
