@@ -17,6 +17,7 @@
 
 /* A page that the kernel holds may become a block of two in the diff. */
 #define BALLAST(held) (2 * (held))
+#define MORE	      (UINT64_C(4) << 20) /* than what was asked for: worth a word */
 
 /* As much as is kept free for ourselves: less makes whoever writes much wait for the disk. */
 static uint64_t wanted_held(const struct daemon *d)
@@ -33,6 +34,9 @@ void writes_bound(struct daemon *d)
 	if (d->diff == NULL || d->plan->request->writes == WRITE_THROUGH)
 		return;
 	rc = dirty_limit_set(d->plan->mountpoint, wanted_held(d), &d->held);
+	if (rc == 0 && d->held > wanted_held(d) + MORE)
+		log_notice("the kernel may keep %llu MiB of writes: its bound could not be lowered",
+			   (unsigned long long)(d->held >> 20));
 	if (rc != 0) {
 		d->held = 0;
 		log_notice("how much the kernel keeps of writes cannot be told: %s", strerror(-rc));

@@ -24,6 +24,7 @@ fresh() {
 }
 mounted() { pgo mount "$work/store" "$mnt" --diff "$disk/diff" --reserve 8M "$@" >/dev/null; }
 fact() { pgo status "$mnt" --format json | json "$1"; }
+user() { as_owner env "PGOVERLAY_HOME=$work/home" timeout -k 5 60 "$PGOVERLAY" "$@"; }
 ends() { pgo umount "$mnt" >/dev/null 2>&1 || pgo umount --force "$mnt" >/dev/null 2>&1; }
 
 # shellcheck disable=SC2317 # through check
@@ -156,6 +157,16 @@ if fresh 320M ext2 -F; then
 	umount "$disk"
 else
 	skip ext2 "no such file system"
+fi
+if command -v fusermount3 >/dev/null && fresh 900M ext4 -F; then
+	own_dir "$work/home"
+	must user mount "$work/store" "$mnt" --diff "$disk/diff" --reserve 1M >/dev/null
+	equal "who is not root has write-back where the disk is large beside what the kernel keeps" "$(user status "$mnt" --format json | json write_back)" True
+	check "the log says how much that is" grep -q 'the kernel may keep [0-9]* MiB of writes: its bound could not be lowered' "$disk/diff/log"
+	must user umount "$mnt"
+	umount "$disk"
+else
+	skip "who is not root" "no fusermount3"
 fi
 if mount -t tmpfs -o size=320m tmpfs "$disk"; then
 	chown "$PG_USER:" "$disk"
