@@ -132,8 +132,10 @@ bool diff_ballast_spend(struct diff *diff, uint64_t *seen)
 /* Enough is free that it would not be tight again at once. */
 static bool is_affordable(struct diff *diff)
 {
+	const struct ballast *b = &diff->ballast;
+
 	diff->space_time = 0;
-	return space_left(diff) >= diff->options.reserve + 2 * diff->ballast.bytes;
+	return space_left(diff) >= diff->options.reserve + 2 * b->bytes - b->left;
 }
 
 static int64_t make_job(struct io_op *op)

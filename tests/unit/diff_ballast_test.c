@@ -176,6 +176,23 @@ START_TEST(what_is_left_stays_until_the_rest_is_there)
 }
 END_TEST
 
+/* What is left of it needs no room once more. */
+START_TEST(only_what_is_missing_needs_room)
+{
+	uint64_t bytes = 256 * MIB;
+
+	env_open();
+	ck_assert_int_eq(diff_ballast_open(env.diff, bytes), 0);
+	ck_assert(diff_ballast_spend(env.diff, &seen));
+	ck_assert_uint_ne(env_stats().ballast_bytes, bytes);
+	env.diff->options.reserve = diff_host_free(env.diff) - bytes * 3 / 2;
+	diff_ballast_restore(env.diff);
+	env_drain();
+	ck_assert_uint_eq(env_stats().ballast_bytes, bytes);
+	env_close();
+}
+END_TEST
+
 /* A host that cannot give a piece gives all. */
 START_TEST(goes_as_a_whole_where_it_cannot_be_cut)
 {
@@ -390,6 +407,7 @@ int main(void)
 	tcase_add_test(tc, what_a_crash_left_goes);
 	tcase_add_test(tc, is_spent_by_pieces_and_comes_back);
 	tcase_add_test(tc, what_is_left_stays_until_the_rest_is_there);
+	tcase_add_test(tc, only_what_is_missing_needs_room);
 	tcase_add_test(tc, goes_as_a_whole_where_it_cannot_be_cut);
 	tcase_add_test(tc, does_not_come_back_where_it_would_be_tight);
 	tcase_add_test(tc, a_quota_is_tried_now_and_then);
