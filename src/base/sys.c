@@ -139,8 +139,12 @@ static int64_t transfer(transfer_fn *call, int fd, struct iovec *iov, unsigned i
 static struct sys_event transfer_of(enum sys_call call, int fd, const struct iovec *iov,
 				    unsigned iovcnt, uint64_t off)
 {
-	return (struct sys_event){
-		.call = call, .fd = fd, .fd2 = -1, .iov = iov, .iovcnt = iovcnt, .off = off};
+	return (struct sys_event){.call = call,
+				  .fd = fd,
+				  .fd2 = -1,
+				  .iov = iov,
+				  .iovcnt = iovcnt,
+				  .off = off};
 }
 
 int64_t sys_preadv_full(int fd, struct iovec *iov, unsigned iovcnt, uint64_t off)
