@@ -197,6 +197,15 @@ bool sys_writes_are_copies(int fd)
 	return fstatfs(fd, &fs) == 0 && fs.f_type == EXT4_SUPER_MAGIC;
 }
 
+/* An overlay does not say what it lies on. */
+bool sys_keeps_allocated(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && (fs.f_type == EXT4_SUPER_MAGIC ||
+					 fs.f_type == XFS_SUPER_MAGIC || fs.f_type == TMPFS_MAGIC);
+}
+
 static uint64_t iov_total(const struct iovec *iov, unsigned iovcnt)
 {
 	uint64_t total = 0;

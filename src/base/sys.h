@@ -89,6 +89,11 @@ int64_t sys_preadv_nowait(int fd, const struct iovec *iov, unsigned iovcnt, uint
 int64_t sys_pwritev_once(int fd, const struct iovec *iov, unsigned iovcnt, uint64_t off);
 /* A buffered write of whole pages is a copy into memory, as a rule, and cannot be asked not to wait. */
 bool sys_writes_are_copies(int fd);
+/*
+ * What was allocated is room that is there when the file is cut, as long as nobody else takes it. Not
+ * so where blocks are never overwritten in place, or the file system is another machine's.
+ */
+bool sys_keeps_allocated(int fd);
 int sys_pwrite_full(int fd, const void *buf, size_t len, uint64_t off);             /* 0 */
 int sys_pwritev_full(int fd, struct iovec *iov, unsigned iovcnt, uint64_t off); /* 0; iov may be changed */
 

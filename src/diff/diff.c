@@ -294,7 +294,7 @@ void diff_get_stats(const struct diff *diff, struct diff_stats *ret)
 	ret->journal_used = diff->journal.tail;
 	ret->journal_size = diff->journal.size;
 	ret->pending_bytes = diff->journal.reserved;
-	ret->ballast_bytes = diff->ballast.present ? diff->ballast.bytes : 0;
+	ret->ballast_bytes = diff->ballast.left;
 	ret->files = diff->file_count;
 	ret->data_blocks = ret->zero_blocks = 0;
 	for (uint32_t i = 0; i < diff->bucket_count; i++) {

@@ -127,13 +127,22 @@ void diff_set_read_only(struct diff *diff);
  * that is not one of room.
  */
 int diff_ballast_open(struct diff *diff, uint64_t bytes);
-/* An accepted write has found no room. True: there may be some now, try again. */
-bool diff_ballast_spend(struct diff *diff);
+bool diff_ballast_is_there(const struct diff *diff); /* all of it */
+/* It can be relied on: on the file systems that are known for it. */
+bool diff_ballast_is_sure(const struct diff *diff);
+/*
+ * An accepted write has found no room. True: there may be some now, try again. *seen, 0 at first, is
+ * what the writer has tried with already; false when nothing more can be given up.
+ */
+bool diff_ballast_spend(struct diff *diff, uint64_t *seen);
 /* Now and then while it is tight: takes the ballast again when there is room. Does not block. */
 void diff_ballast_restore(struct diff *diff);
+/* So many files are open for writing: each may become a new one on the host. */
+void diff_expect_files(struct diff *diff, unsigned files);
 /*
  * There is no room to accept more: the ballast is not there, or hardly more than options.reserve is
- * left beside it. False without a ballast. Blocks as long as statvfs does, once a second.
+ * left beside it, or the host can hardly make the files that are expected. False without a ballast.
+ * Blocks as long as statvfs does, once a second.
  */
 bool diff_is_tight(struct diff *diff);
 /* Of the distance that diff_is_tight keeps, half is gone, or the ballast is: nothing more may slip

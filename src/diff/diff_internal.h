@@ -108,12 +108,17 @@ struct journal {
 
 /* Host space that is given up for accepted writes, see ballast.c. */
 struct ballast {
-	uint64_t bytes; /* 0: none is wanted */
-	bool present;
-	bool unsupported; /* the host does not allocate */
-	bool running;	  /* it is being made again */
-	bool tight;	  /* as last told */
-	uint64_t tried;	  /* when that was tried last */
+	unsigned files;		       /* that may become new ones on the host */
+	uint64_t bytes;		       /* 0: none is wanted */
+	uint64_t left;		       /* of them: allocated */
+	uint64_t given;		       /* pieces, ever */
+	bool present;		       /* all of it */
+	bool quota;		       /* in the way of it; not what statvfs shows */
+	bool unsupported;	       /* the host does not allocate */
+	bool running;		       /* it is being made again */
+	bool tight;		       /* as last told */
+	uint64_t tried;		       /* when that was tried last */
+	uint64_t before, given_before; /* left and given when the job began */
 	struct io_op op;
 };
 
@@ -199,6 +204,7 @@ struct diff {
 	unsigned recent_pos, streak, repeats;
 
 	uint64_t space_free, space_claimed, space_time; /* of the host, when last asked */
+	uint64_t space_files;				/* that can be made there */
 	struct ballast ballast;
 	bool unlinked
 		[DIFF_DATA_DIRS]; /* data/xx whose names have gone since the mount: not durable */
@@ -293,6 +299,8 @@ int space_check(struct diff *diff, uint64_t len, bool little);
 void space_claim(struct diff *diff, uint64_t len);
 /* Bytes free on the host, of a second ago at most; UINT64_MAX where that cannot be told. */
 uint64_t space_left(struct diff *diff);
+/* The same of files. */
+uint64_t space_files_left(struct diff *diff);
 void range_add(struct range *range, uint32_t from, uint32_t to);
 /* Takes [from, to) out; of what is left on both sides the longer part stays. */
 void range_cut(struct range *range, uint32_t from, uint32_t to);

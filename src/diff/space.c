@@ -76,6 +76,8 @@ static int ask(struct diff *diff, uint64_t now)
 	if (rc < 0)
 		return rc;
 	diff->space_free = (uint64_t)st.f_bavail * st.f_frsize;
+	/* None at all: a file system that does not count them. */
+	diff->space_files = st.f_files != 0 ? st.f_favail : UINT64_MAX;
 	diff->space_claimed = 0;
 	diff->space_time = now;
 	return 0;
@@ -99,6 +101,11 @@ uint64_t space_left(struct diff *diff)
 	if (is_old(diff, now) && ask(diff, now) < 0)
 		return UINT64_MAX;
 	return left(diff);
+}
+
+uint64_t space_files_left(struct diff *diff)
+{
+	return space_left(diff) == UINT64_MAX ? UINT64_MAX : diff->space_files;
 }
 
 void space_claim(struct diff *diff, uint64_t len)

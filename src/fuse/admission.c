@@ -197,6 +197,7 @@ static void check(struct session *s)
 
 	if (diff == NULL)
 		return;
+	diff_expect_files(diff, HASH_COUNT(s->admission.writers));
 	set_tight(s, diff_is_tight(diff));
 	if (!s->admission.tight)
 		return;

@@ -24,7 +24,7 @@ struct write_state {
 	struct overlay_write *op;
 	struct patch patch;
 	struct diff_sync sync;
-	bool again; /* it found no room once */
+	uint64_t ballast_seen;
 };
 
 static void begin(struct write_state *st);
@@ -44,10 +44,9 @@ static void lost(struct overlay *ov, struct file *f, int rc)
 /* What the kernel has accepted takes the room that is kept for it before it is lost. */
 static bool finds_room(struct write_state *st, int rc)
 {
-	if (!st->op->cached || st->again || (rc != -ENOSPC && rc != -EDQUOT))
+	if (!st->op->cached || (rc != -ENOSPC && rc != -EDQUOT))
 		return false;
-	st->again = true;
-	return diff_ballast_spend(st->ov->diff);
+	return diff_ballast_spend(st->ov->diff, &st->ballast_seen);
 }
 
 static void finish(struct write_state *st, int rc)
