@@ -18,11 +18,13 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/resource.h>
 #include <time.h>
 
 #define RESERVED_FDS  64u /* for what is opened later and is not in the cache */
 #define MIN_SLOTS     16u
+#define COUNT_STEP    64u
 #define MAX_SLOTS     65536u
 #define OVERTAKEN_MAX 64u /* and two for each slot */
 
@@ -265,27 +267,39 @@ void vfd_closed(struct vfd *vfd)
 		wait_for_slot(vfd);
 }
 
-static int count_name(void *ctx, const char *name, unsigned char d_type)
+/* Of COUNT_STEP descriptors from first on; poll tells of each that is none. */
+static unsigned count_open_from(unsigned first)
 {
-	unsigned *n = ctx;
-
-	++*n;
-	return 0;
-}
-
-/* A long chain holds some for each of its layers. */
-static unsigned count_open(void)
-{
+	struct pollfd fds[COUNT_STEP];
 	unsigned n = 0;
 
-	if (sys_readdir(AT_FDCWD, "/proc/self/fd", count_name, &n) < 0 || n == 0)
-		return 0;
-	return n - 1; /* one was the directory's */
+	for (unsigned i = 0; i < COUNT_STEP; i++)
+		fds[i] = (struct pollfd){.fd = (int)(first + i)};
+	if (poll(fds, COUNT_STEP, 0) < 0)
+		return COUNT_STEP; /* too few are left to be asked for */
+	for (unsigned i = 0; i < COUNT_STEP; i++)
+		n += (fds[i].revents & POLLNVAL) == 0;
+	return n;
+}
+
+/*
+ * A long chain holds some for each of its layers. They are the lowest ones, nearly without gaps. Not
+ * from /proc: a process that has given up its rights cannot read it.
+ */
+static unsigned count_open(unsigned limit)
+{
+	unsigned n = 0, step = COUNT_STEP;
+
+	for (unsigned first = 0; first < limit && step > 0; first += COUNT_STEP) {
+		step = count_open_from(first);
+		n += step;
+	}
+	return n;
 }
 
 static int default_slots(unsigned *ret)
 {
-	unsigned taken = RESERVED_FDS + count_open();
+	unsigned taken = RESERVED_FDS;
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
@@ -296,6 +310,7 @@ static int default_slots(unsigned *ret)
 		if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
 			limit = raised;
 	}
+	taken += count_open((unsigned)MIN(limit.rlim_cur, (rlim_t)MAX_SLOTS));
 	if (limit.rlim_cur < taken + MIN_SLOTS)
 		return -EMFILE;
 	*ret = (unsigned)MIN(limit.rlim_cur - taken, (rlim_t)MAX_SLOTS);

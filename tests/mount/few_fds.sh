@@ -234,4 +234,17 @@ if [ -n "$told" ]; then equal "bad: $told, and it is there" "$(sum "$mnt/bad")" 
 equal "good: still there" "$(sum "$mnt/good")" "$(cat "$TEST_WORK/few/sum.good")"
 must pgo umount "$mnt"
 umount "$disk"
+
+# ---- a long chain ----
+
+# Each member takes two descriptors of its own. The cache leaves room beside them: who asks for status or for the end is heard.
+long_chain() {
+	local chain=$TEST_WORK/few-chain/store mounted=$TEST_WORK/few-chain-mnt
+	own_dir "$TEST_WORK/few-chain"
+	own_dir "$mounted"
+	as_owner "$TEST_BUILD/tests/tools/mkstore" "$chain" --files 300 --blocks 2 --increments 60 --plain 1 --seed "$seed" >/dev/null || return 1
+	(ulimit -n 400 && pgo mount "$chain" "$mounted" --diff "$TEST_WORK/few-chain/diff" >/dev/null) || return 1
+	cat "$mounted"/base/5/* >/dev/null && timeout 20 "$PGOVERLAY" status "$mounted" >/dev/null && timeout 20 "$PGOVERLAY" umount "$mounted"
+}
+check "a long chain leaves descriptors for status and umount" long_chain
 finish
