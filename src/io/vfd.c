@@ -24,7 +24,7 @@
 
 #define RESERVED_FDS  64u /* for what is opened later and is not in the cache */
 #define MIN_SLOTS     16u
-#define COUNT_STEP    64u
+#define COUNT_STEP    512u
 #define MAX_SLOTS     65536u
 #define OVERTAKEN_MAX 64u /* and two for each slot */
 
@@ -267,32 +267,24 @@ void vfd_closed(struct vfd *vfd)
 		wait_for_slot(vfd);
 }
 
-/* Of COUNT_STEP descriptors from first on; poll tells of each that is none. */
-static unsigned count_open_from(unsigned first)
+/*
+ * A long chain holds some for each of its layers. poll tells of each descriptor that is none: /proc
+ * cannot be read by a process that has given up its rights.
+ */
+static unsigned count_open(unsigned limit)
 {
 	struct pollfd fds[COUNT_STEP];
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < COUNT_STEP; i++)
-		fds[i] = (struct pollfd){.fd = (int)(first + i)};
-	if (poll(fds, COUNT_STEP, 0) < 0)
-		return COUNT_STEP; /* too few are left to be asked for */
-	for (unsigned i = 0; i < COUNT_STEP; i++)
-		n += (fds[i].revents & POLLNVAL) == 0;
-	return n;
-}
+	for (unsigned first = 0; first < limit; first += COUNT_STEP) {
+		unsigned count = MIN(limit - first, COUNT_STEP);
 
-/*
- * A long chain holds some for each of its layers. They are the lowest ones, nearly without gaps. Not
- * from /proc: a process that has given up its rights cannot read it.
- */
-static unsigned count_open(unsigned limit)
-{
-	unsigned n = 0, step = COUNT_STEP;
-
-	for (unsigned first = 0; first < limit && step > 0; first += COUNT_STEP) {
-		step = count_open_from(first);
-		n += step;
+		for (unsigned i = 0; i < count; i++)
+			fds[i] = (struct pollfd){.fd = (int)(first + i)};
+		if (poll(fds, count, 0) < 0)
+			return limit;
+		for (unsigned i = 0; i < count; i++)
+			n += (fds[i].revents & POLLNVAL) == 0;
 	}
 	return n;
 }

@@ -415,7 +415,8 @@ START_TEST(the_bound_comes_from_the_limit)
 	vfd_cache_free(cache);
 	for (unsigned i = 0; i < ARRAY_SIZE(held); i++)
 		close(held[i]);
-	limit = (struct rlimit){.rlim_cur = 79 + open_now, .rlim_max = 79 + open_now};
+	/* What the test has inherited may lie above the limit, and takes nothing then. */
+	limit = (struct rlimit){.rlim_cur = 75 + open_now, .rlim_max = 75 + open_now};
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	ck_assert_int_eq(vfd_cache_new(engine, 0, &cache), -EMFILE);
 	vfd_cache_free(NULL);
