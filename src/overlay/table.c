@@ -26,8 +26,7 @@ static int take_memory(struct table *t, uint32_t size)
 {
 	size_t positions = last_limit_of(size) * sizeof(*t->items);
 	size_t bytes = positions + size * (sizeof(*t->slots) + sizeof(*t->tags));
-	/* Half a huge page is worth a whole one: touching many small pages takes longer. */
-	void **items = big_calloc(1, bytes < BIG_BYTES / 2 ? bytes : MAX(bytes, BIG_BYTES));
+	void **items = big_calloc(1, bytes);
 
 	if (!items)
 		return -ENOMEM;
