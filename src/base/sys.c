@@ -292,6 +292,26 @@ int sys_renameat(int dirfd, const char *path, int dirfd2, const char *path2)
 	return HOOKED(&ev, renameat(dirfd, path, dirfd2, path2));
 }
 
+void sys_expect_fds(int fd, unsigned count)
+{
+	int lowest = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	int high = lowest < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, lowest + (int)MIN(count, 100000u));
+
+	if (high >= 0)
+		(void)close(high);
+	if (lowest >= 0)
+		(void)close(lowest);
+}
+
+int sys_link_fd(int fd, int dirfd, const char *path)
+{
+	struct sys_event ev = {.call = SYS_CALL_LINK, .fd = fd, .fd2 = dirfd, .path = path};
+	char self[32];
+
+	(void)snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	return HOOKED(&ev, linkat(AT_FDCWD, self, dirfd, path, AT_SYMLINK_FOLLOW));
+}
+
 int sys_unlinkat(int dirfd, const char *path, int flags)
 {
 	struct sys_event ev = {

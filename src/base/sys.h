@@ -29,6 +29,7 @@ enum sys_call {
 	SYS_CALL_FALLOCATE,
 	SYS_CALL_TRUNCATE,
 	SYS_CALL_RENAME,
+	SYS_CALL_LINK,
 	SYS_CALL_UNLINK,
 	SYS_CALL_MKDIR,
 	SYS_CALL_STAT,
@@ -106,11 +107,18 @@ void sys_start_writeback(int fd, uint64_t off, uint64_t len);
 int sys_ftruncate(int fd, uint64_t size);
 int sys_fallocate(int fd, int mode, uint64_t off, uint64_t len);
 int sys_renameat(int dirfd, const char *path, int dirfd2, const char *path2);
+/* A further name for the file that fd is open on, in another directory of the same file system. Needs /proc. */
+int sys_link_fd(int fd, int dirfd, const char *path);
 int sys_unlinkat(int dirfd, const char *path, int flags);
 int sys_mkdirat(int dirfd, const char *path, mode_t mode);
 int sys_fstat(int fd, struct stat *ret);
 int sys_fstatat(int dirfd, const char *path, struct stat *ret, int flags);
 int sys_fstatvfs(int fd, struct statvfs *ret);
+/*
+ * Makes the table of descriptors long enough for count more. Where several threads share it the kernel takes ten
+ * milliseconds and more each time it grows. A hint: neither counted nor hooked.
+ */
+void sys_expect_fds(int fd, unsigned count);
 int sys_flock(int fd, int operation); /* -EWOULDBLOCK when held elsewhere and LOCK_NB is given */
 
 /* Calls fn for every name in the directory but "." and ".."; d_type as readdir gives it. Stops at fn's first non-zero. */

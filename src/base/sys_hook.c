@@ -12,6 +12,7 @@ static const char *const call_names[SYS_CALL_MAX_] = {
 	[SYS_CALL_READ] = "read",	    [SYS_CALL_WRITE] = "write",
 	[SYS_CALL_FSYNC] = "fsync",	    [SYS_CALL_FDATASYNC] = "fdatasync",
 	[SYS_CALL_FALLOCATE] = "fallocate", [SYS_CALL_TRUNCATE] = "truncate",
+	[SYS_CALL_LINK] = "link",
 	[SYS_CALL_RENAME] = "rename",	    [SYS_CALL_UNLINK] = "unlink",
 	[SYS_CALL_MKDIR] = "mkdir",	    [SYS_CALL_STAT] = "stat",
 	[SYS_CALL_READDIR] = "readdir",	    [SYS_CALL_LOCK] = "lock",

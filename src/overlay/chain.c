@@ -38,7 +38,7 @@ static const struct layer_entry *older_entry(struct merge *m, uint32_t i, const 
 
 	while (m->cursor[i] < layer->entry_count) {
 		const struct layer_entry *e = &layer->entries[m->cursor[i]];
-		int order = strcmp(e->path, path);
+		int order = e->path == path ? 0 : strcmp(e->path, path);
 
 		if (order == 0)
 			return e;

@@ -279,22 +279,22 @@ static const struct sys_hook hook = {.before = before};
 
 START_TEST(an_unwritable_store_gives_no_lock_but_its_reason)
 {
-	static const struct {
+	const struct {
 		enum sys_call call;
 		const char *path;
+		pid_t pid; /* our own: the latch becomes the file of the lines */
 	} steps[] = {
-		{SYS_CALL_OPEN, "backup.pid"},
-		{SYS_CALL_WRITE, NULL},
-		{SYS_CALL_OPEN, "backup_ro.pidtmp"},
-		{SYS_CALL_RENAME, NULL},
+		{SYS_CALL_OPEN, "backup.pid", getpid()}, {SYS_CALL_WRITE, NULL, getpid()},
+		{SYS_CALL_RENAME, NULL, getpid()},	 {SYS_CALL_OPEN, "backup_ro.pidtmp", child},
+		{SYS_CALL_RENAME, NULL, child},
 	};
 	static const int codes[] = {-EROFS, -EACCES, -EPERM, -ENOSPC, -EDQUOT};
 	int quiet = 0;
-	struct lock_request request = {.pid = getpid()};
 	struct errmsg e = {""};
 
 	sys_set_hook(&hook);
 	for (unsigned i = 0; i < ARRAY_SIZE(steps) * ARRAY_SIZE(codes); i++) {
+		struct lock_request request = {.pid = steps[i / ARRAY_SIZE(codes)].pid};
 		int reason = 0;
 
 		fault.call = steps[i / ARRAY_SIZE(codes)].call;
@@ -325,9 +325,120 @@ START_TEST(other_errors_are_errors)
 	ck_assert_int_eq(share(getpid(), 0, 0, &e, &reason), -EIO);
 	ck_assert_ptr_nonnull(strstr(e.text, "backup.pid"));
 	fault.path = "backup_ro.pidtmp";
+	ck_assert_int_eq(share(child, 0, 0, &e, &reason), -EIO);
+	ck_assert_ptr_nonnull(strstr(e.text, "backup_ro.pid"));
+	fault.call = SYS_CALL_RENAME;
+	fault.path = NULL;
 	ck_assert_int_eq(share(getpid(), 0, 0, &e, &reason), -EIO);
 	ck_assert_ptr_nonnull(strstr(e.text, "backup_ro.pid"));
 	ck_assert_str_eq(content("backup.pid"), "(none)");
+	ck_assert_str_eq(content("backup_ro.pid"), "(none)");
+}
+END_TEST
+
+/* ---- the locks of a chain ---- */
+
+static int member_dirs[3];
+
+static void make_members(void)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(member_dirs); i++) {
+		char name[] = {'m', (char)('0' + i), '\0'};
+
+		ck_assert_int_eq(sys_mkdirat(unit_dir, name, 0700), 0);
+		member_dirs[i] = sys_openat(unit_dir, name, O_RDONLY | O_DIRECTORY, 0);
+		ck_assert_int_ge(member_dirs[i], 0);
+	}
+}
+
+static void share_members(struct lock_request *request)
+{
+	int quiet = 0, line_fd = -1;
+
+	request->line_fd = &line_fd;
+	for (unsigned i = 0; i < ARRAY_SIZE(member_dirs); i++) {
+		struct errmsg e;
+		int reason;
+
+		ck_assert_int_eq(
+			lock_share(member_dirs[i], "X", request, check, &quiet, &reason, &e), 1);
+	}
+	request->line_fd = NULL;
+	ck_assert_int_ge(line_fd, 0);
+	sys_close(line_fd);
+}
+
+static nlink_t assert_line(unsigned member, pid_t pid)
+{
+	_cleanup_free_ char *data = NULL;
+	struct stat st;
+	size_t len;
+
+	ck_assert_int_eq(sys_fstatat(member_dirs[member], "backup.pid", &st, 0), -ENOENT);
+	ck_assert_int_eq(sys_read_file(member_dirs[member], "backup_ro.pid", 64, &data, &len), 0);
+	ck_assert_str_eq(data, lines(&pid, 1));
+	ck_assert_int_eq(sys_fstatat(member_dirs[member], "backup_ro.pid", &st, 0), 0);
+	ck_assert_uint_eq(st.st_mode, S_IFREG | 0600);
+	return st.st_nlink;
+}
+
+static void assert_no_line(unsigned member)
+{
+	struct stat st;
+
+	ck_assert_int_eq(sys_fstatat(member_dirs[member], "backup_ro.pid", &st, 0), -ENOENT);
+	ck_assert_int_eq(sys_fstatat(member_dirs[member], "backup.pid", &st, 0), -ENOENT);
+}
+
+static void close_members(void)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(member_dirs); i++)
+		sys_close(member_dirs[i]);
+}
+
+/* What another process does with its line in one of them does not change the others. */
+START_TEST(a_chain_has_one_file)
+{
+	struct lock_request own = {.pid = getpid()}, other = {.pid = child};
+	struct errmsg e;
+	int reason, quiet = 0;
+
+	make_members();
+	share_members(&own);
+	for (unsigned i = 0; i < ARRAY_SIZE(member_dirs); i++)
+		ck_assert_uint_eq(assert_line(i, getpid()), ARRAY_SIZE(member_dirs));
+	ck_assert_int_eq(lock_share(member_dirs[0], "X", &other, check, &quiet, &reason, &e), 1);
+	ck_assert_uint_eq(assert_line(1, getpid()), 2);
+	lock_unshare(member_dirs[0], &own);
+	ck_assert_uint_eq(assert_line(0, child), 1);
+	ck_assert_uint_eq(assert_line(2, getpid()), 2);
+	lock_unshare(member_dirs[1], &own);
+	lock_unshare(member_dirs[2], &own);
+	lock_unshare(member_dirs[0], &other);
+	for (unsigned i = 0; i < ARRAY_SIZE(member_dirs); i++)
+		assert_no_line(i);
+	close_members();
+}
+END_TEST
+
+/* On a file system without them, or when /proc is not there. */
+START_TEST(without_links_each_has_its_own)
+{
+	struct lock_request own = {.pid = getpid()};
+
+	make_members();
+	sys_set_hook(&hook);
+	fault.call = SYS_CALL_LINK;
+	fault.path = NULL;
+	fault.rc = -EPERM;
+	share_members(&own);
+	for (unsigned i = 0; i < ARRAY_SIZE(member_dirs); i++)
+		ck_assert_uint_eq(assert_line(i, getpid()), 1);
+	for (unsigned i = 0; i < ARRAY_SIZE(member_dirs); i++) {
+		lock_unshare(member_dirs[i], &own);
+		assert_no_line(i);
+	}
+	close_members();
 }
 END_TEST
 
@@ -469,6 +580,8 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, a_failed_check_leaves_nothing);
 	tcase_add_test(t, an_unwritable_store_gives_no_lock_but_its_reason);
 	tcase_add_test(t, other_errors_are_errors);
+	tcase_add_test(t, a_chain_has_one_file);
+	tcase_add_test(t, without_links_each_has_its_own);
 	tcase_add_test(t, a_line_that_cannot_be_removed_stays);
 	tcase_add_test(t, too_many_readers);
 	tcase_add_test(t, every_member_is_locked);

@@ -148,6 +148,8 @@ static int64_t call_one(enum sys_call call, int fd)
 		return sys_ftruncate(fd, 0);
 	case SYS_CALL_RENAME:
 		return sys_renameat(unit_dir, "f", unit_dir, "f");
+	case SYS_CALL_LINK:
+		return sys_link_fd(fd, unit_dir, "g");
 	case SYS_CALL_UNLINK:
 		return sys_unlinkat(unit_dir, "f", 0);
 	case SYS_CALL_MKDIR:

@@ -2,6 +2,7 @@
  * layer/probackup/catalog.c: see catalog.h.
  */
 #include "layer/probackup/catalog.h"
+#include "base/parallel.h"
 #include "base/sys.h"
 #include "base/util.h"
 #include "codec/codec.h"
@@ -13,9 +14,13 @@
 #include <stdio.h>
 #include <strings.h>
 
+#define THREAD_LEAST 16u /* backups, for a thread to pay */
+#define GONE	     1	 /* of a catalog_backup's rc: the directory is gone, or none */
+
 struct collect {
 	struct catalog catalog;
 	size_t cap;
+	int instance_dirfd;
 };
 
 /* Directories whose names are no ids are not pg_probackup's backups, whatever they hold. */
@@ -53,16 +58,19 @@ static int compare_backups(const void *a, const void *b)
 	return strcmp(x->id, y->id);
 }
 
-/* 1: the directory is gone, or none. */
-static int read_control(int instance_dirfd, struct catalog_backup *item)
+/* Of many backups on several threads. */
+static int read_control(void *ctx, unsigned i, struct errmsg *e)
 {
+	const struct collect *c = ctx;
+	struct catalog_backup *item = &c->catalog.items[i];
 	_cleanup_close_ int dirfd = -1;
 	struct errmsg why = {""};
 
-	dirfd = sys_open_beneath(instance_dirfd, item->id, O_RDONLY | O_DIRECTORY);
+	(void)e;
+	dirfd = sys_open_beneath(c->instance_dirfd, item->id, O_RDONLY | O_DIRECTORY);
 	if (dirfd == -ENOENT || dirfd == -ENOTDIR)
-		return 1;
-	if (dirfd < 0)
+		item->rc = GONE;
+	else if (dirfd < 0)
 		item->rc = errmsg_set(&why, dirfd, "backup %s: %s", item->id,
 				      probackup_open_text(dirfd));
 	else
@@ -77,22 +85,18 @@ static int read_control(int instance_dirfd, struct catalog_backup *item)
 
 int catalog_load(int instance_dirfd, struct catalog *ret, struct errmsg *e)
 {
-	struct collect c = {.cap = 0};
+	struct collect c = {.instance_dirfd = instance_dirfd};
 	size_t kept = 0;
 	int rc;
 
 	rc = sys_readdir(instance_dirfd, ".", collect_name, &c);
+	if (rc == 0)
+		rc = parallel_for((unsigned)c.catalog.count, THREAD_LEAST, read_control, &c, e);
 	for (size_t i = 0; i < c.catalog.count && rc == 0; i++) {
-		struct catalog_backup *item = &c.catalog.items[i];
-		int found = read_control(instance_dirfd, item);
-
-		if (found == 0)
-			c.catalog.items[kept++] = *item;
-		else if (found < 0)
-			rc = found;
+		if (c.catalog.items[i].rc != GONE)
+			c.catalog.items[kept++] = c.catalog.items[i];
 	}
 	if (rc < 0) {
-		c.catalog.count = kept;
 		catalog_free(&c.catalog);
 		return errmsg_set(e, rc, "cannot list the backups: %s", errmsg_text(NULL, rc));
 	}

@@ -18,6 +18,7 @@ struct parse {
 	struct probackup_control control;
 	struct errmsg *e;
 	bool has_mode, has_status;
+	unsigned next; /* key behind the last one: they mostly come in the table's order */
 };
 
 static const char *const mode_names[PROBACKUP_MODE_MAX_] = {"FULL", "PAGE", "PTRACK", "DELTA"};
@@ -353,8 +354,10 @@ static const struct {
 	int (*take)(struct parse *p, const char *value); /* NULL: known and not needed */
 } keys[] = {
 	{"backup-mode", take_mode},
-	{"status", take_status},
 	{"stream", take_stream},
+	{"compress-alg", take_compress_alg},
+	{"compress-level", NULL},
+	{"from-replica", NULL},
 	{"block-size", take_block_size},
 	{"xlog-block-size", take_xlog_block_size},
 	{"checksum-version", take_checksum_version},
@@ -364,39 +367,50 @@ static const struct {
 	{"start-lsn", take_start_lsn},
 	{"stop-lsn", take_stop_lsn},
 	{"start-time", take_start_time},
-	{"recovery-xid", take_recovery_xid},
-	{"recovery-time", take_recovery_time},
-	{"data-bytes", take_data_bytes},
-	{"wal-bytes", take_wal_bytes},
-	{"parent-backup-id", take_parent},
-	{"external-dirs", take_external_dirs},
-	{"content-crc", take_content_crc},
-	{"compress-alg", take_compress_alg},
-	{"compress-level", NULL},
-	{"from-replica", NULL},
 	{"merge-time", NULL},
 	{"merge-dest-id", NULL},
 	{"end-time", NULL},
+	{"recovery-xid", take_recovery_xid},
+	{"recovery-time", take_recovery_time},
 	{"expire-time", NULL},
+	{"data-bytes", take_data_bytes},
+	{"wal-bytes", take_wal_bytes},
 	{"uncompressed-bytes", NULL},
 	{"pgdata-bytes", NULL},
+	{"status", take_status},
+	{"parent-backup-id", take_parent},
 	{"primary-conninfo", NULL},
+	{"external-dirs", take_external_dirs},
 	{"note", NULL},
+	{"content-crc", take_content_crc},
 };
+
+/* Where the key is in the table, or its end. */
+static unsigned find_key(const struct parse *p, const char *key)
+{
+	unsigned n = 0, i = p->next;
+
+	for (; n < ARRAY_SIZE(keys); n++, i++) {
+		if (strcmp(keys[i % ARRAY_SIZE(keys)].key, key) == 0)
+			return i % ARRAY_SIZE(keys);
+	}
+	return ARRAY_SIZE(keys);
+}
 
 static int take_pair(void *ctx, const char *key, const char *value)
 {
 	struct parse *p = ctx;
+	unsigned i = find_key(p, key);
 
-	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++) {
-		if (strcmp(keys[i].key, key) != 0)
-			continue;
-		if (keys[i].take != NULL && keys[i].take(p, value) < 0)
-			return errmsg_set(p->e, -EUCLEAN, "the value of %s is not valid", key);
+	if (i == ARRAY_SIZE(keys)) {
+		if (p->control.unknown_key[0] == '\0')
+			(void)snprintf(p->control.unknown_key, sizeof(p->control.unknown_key), "%s",
+				       key);
 		return 0;
 	}
-	if (p->control.unknown_key[0] == '\0')
-		(void)snprintf(p->control.unknown_key, sizeof(p->control.unknown_key), "%s", key);
+	p->next = i + 1;
+	if (keys[i].take != NULL && keys[i].take(p, value) < 0)
+		return errmsg_set(p->e, -EUCLEAN, "the value of %s is not valid", key);
 	return 0;
 }
 

@@ -32,15 +32,32 @@ struct held {
 };
 
 /*
- * Guards the list and serialises the whole protocol within the process: a latch with our own pid in
- * it, seen by another thread, would be taken for a stale one.
+ * Guards the list and serialises the whole protocol for a directory within the process: a latch with
+ * our own pid in it, seen by another thread, would be taken for a stale one. By the directory's
+ * number, so that the members of a chain do not wait for each other.
  */
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct held *held_list; /* guarded by: mutex */
+#define SHARDS 16u
+static struct shard {
+	pthread_mutex_t mutex;
+	struct held *list; /* guarded by: mutex */
+} shards[SHARDS] = {[0 ... SHARDS - 1] = {.mutex = PTHREAD_MUTEX_INITIALIZER}};
 
-static struct held **find_held(const struct stat *st, pid_t pid)
+static struct shard *shard_lock(const struct stat *st)
 {
-	struct held **at = &held_list;
+	struct shard *shard = &shards[st->st_ino % SHARDS];
+
+	(void)pthread_mutex_lock(&shard->mutex);
+	return shard;
+}
+
+static void shard_unlock(struct shard *shard)
+{
+	(void)pthread_mutex_unlock(&shard->mutex);
+}
+
+static struct held **find_held(struct shard *shard, const struct stat *st, pid_t pid)
+{
+	struct held **at = &shard->list;
 
 	while (*at != NULL &&
 	       ((*at)->dev != st->st_dev || (*at)->ino != st->st_ino || (*at)->pid != pid))
@@ -143,21 +160,25 @@ static int remove_stale(int dirfd, const struct holder *stale)
 }
 
 /* Makes the latch with our pid in it: 0, or -EEXIST. */
-static int create_latch(int dirfd)
+static int create_latch(int dirfd, int *line_fd)
 {
+	_cleanup_close_ int fd = -1;
 	char text[16];
-	int fd, rc, rc_close;
+	int rc;
 
+	/* Of another file system, or of one without links: a file of its own, then. */
+	rc = line_fd != NULL && *line_fd >= 0 ? sys_link_fd(*line_fd, dirfd, LATCH) : -EXDEV;
+	if (rc == 0 || rc == -EEXIST)
+		return rc;
 	fd = sys_openat(dirfd, LATCH, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return fd;
 	(void)snprintf(text, sizeof(text), "%d\n", (int)getpid());
 	rc = sys_pwrite_full(fd, text, strlen(text), 0);
-	rc_close = sys_close(fd);
-	if (rc == 0)
-		rc = rc_close;
 	if (rc < 0)
 		(void)sys_unlinkat(dirfd, LATCH, 0);
+	else if (line_fd != NULL && *line_fd < 0)
+		*line_fd = TAKE_FD(fd);
 	return rc;
 }
 
@@ -184,10 +205,12 @@ static int latch_take(int dirfd, const char *id, const struct lock_request *requ
 	for (;;) {
 		uint64_t before = now_ms();
 		struct holder holder;
-		int rc = create_latch(dirfd);
+		int rc = create_latch(dirfd, request->line_fd);
 
 		if (rc != -EEXIST)
 			return rc;
+		if (request->now)
+			return -EAGAIN;
 		rc = read_holder(dirfd, &holder);
 		if (rc == -ENOENT)
 			continue;
@@ -260,10 +283,25 @@ static int rewrite_lines(int dirfd, pid_t own, bool with_own)
 	return rc;
 }
 
-/* Under the mutex and the latch. */
-static int add_line(int dirfd, const struct stat *st, pid_t pid)
+/*
+ * The latch has just the line that we want to add: if nobody else has one it becomes the file of the
+ * lines, and is dropped by that. 1: done; 0: it is not that simple.
+ */
+static int turn_latch_into_lines(int dirfd, pid_t pid)
 {
-	struct held **at = find_held(st, pid);
+	struct stat st;
+	int rc;
+
+	if (pid != getpid() || sys_fstatat(dirfd, LINES, &st, AT_SYMLINK_NOFOLLOW) != -ENOENT)
+		return 0;
+	rc = sys_renameat(dirfd, LATCH, dirfd, LINES);
+	return rc < 0 ? rc : 1;
+}
+
+/* Under the mutex and the latch. 1: and the latch is dropped. */
+static int add_line(struct shard *shard, int dirfd, const struct stat *st, pid_t pid)
+{
+	struct held **at = find_held(shard, st, pid);
 	struct held *new = NULL;
 	int rc;
 
@@ -273,7 +311,9 @@ static int add_line(int dirfd, const struct stat *st, pid_t pid)
 			return -ENOMEM;
 	}
 	/* Also when we have a line already: somebody may have taken it for stale. */
-	rc = rewrite_lines(dirfd, pid, true);
+	rc = turn_latch_into_lines(dirfd, pid);
+	if (rc == 0)
+		rc = rewrite_lines(dirfd, pid, true);
 	if (rc < 0) {
 		free(new);
 		return rc;
@@ -285,31 +325,31 @@ static int add_line(int dirfd, const struct stat *st, pid_t pid)
 		*at = new;
 	}
 	(*at)->count++;
-	return 0;
+	return rc;
 }
 
-static int share_locked(int dirfd, const char *id, const struct lock_request *request,
+static int share_locked(struct shard *shard, int dirfd, const struct stat *st, const char *id,
+			const struct lock_request *request,
 			int (*check)(void *ctx, struct errmsg *e), void *ctx, int *ret_reason,
 			struct errmsg *e)
 {
-	struct stat st;
 	int rc, rc_line = 0;
 
-	rc = sys_fstat(dirfd, &st);
-	if (rc < 0)
-		return errmsg_set(e, rc, "backup %s: %s", id, errmsg_text(NULL, rc));
 	rc = latch_take(dirfd, id, request, e);
 	if (store_is_unwritable(rc)) {
 		*ret_reason = -rc;
 		return check(ctx, e);
 	}
+	if (rc == -EAGAIN)
+		return rc;
 	if (rc < 0)
 		return errmsg_set(e, rc, "backup %s: cannot take backup.pid: %s", id,
 				  probackup_open_text(rc));
 	rc = check(ctx, e);
 	if (rc == 0)
-		rc_line = add_line(dirfd, &st, request->pid);
-	latch_drop(dirfd);
+		rc_line = add_line(shard, dirfd, st, request->pid);
+	if (rc_line <= 0)
+		latch_drop(dirfd);
 	if (rc < 0)
 		return rc;
 	if (store_is_unwritable(rc_line)) {
@@ -328,23 +368,23 @@ int lock_share(int dirfd, const char *id, const struct lock_request *request,
 	       int (*check)(void *ctx, struct errmsg *e), void *ctx, int *ret_reason,
 	       struct errmsg *e)
 {
-	int rc;
+	struct shard *shard;
+	struct stat st;
+	int rc = sys_fstat(dirfd, &st);
 
-	(void)pthread_mutex_lock(&mutex);
-	rc = share_locked(dirfd, id, request, check, ctx, ret_reason, e);
-	(void)pthread_mutex_unlock(&mutex);
+	if (rc < 0)
+		return errmsg_set(e, rc, "backup %s: %s", id, errmsg_text(NULL, rc));
+	shard = shard_lock(&st);
+	rc = share_locked(shard, dirfd, &st, id, request, check, ctx, ret_reason, e);
+	shard_unlock(shard);
 	return rc;
 }
 
-static void unshare_locked(int dirfd, const struct lock_request *request)
+static void unshare_locked(struct shard *shard, int dirfd, const struct stat *st,
+			   const struct lock_request *request)
 {
-	struct held **at, *held;
-	struct stat st;
+	struct held **at = find_held(shard, st, request->pid), *held = *at;
 
-	if (sys_fstat(dirfd, &st) < 0)
-		return;
-	at = find_held(&st, request->pid);
-	held = *at;
 	if (held == NULL || --held->count > 0)
 		return;
 	*at = held->next;
@@ -375,17 +415,27 @@ static bool has_line(int dirfd, pid_t pid)
 
 void lock_release(int dirfd, const struct lock_request *request)
 {
-	(void)pthread_mutex_lock(&mutex);
+	struct shard *shard;
+	struct stat st;
+
+	if (sys_fstat(dirfd, &st) < 0)
+		return;
+	shard = shard_lock(&st);
 	if (has_line(dirfd, request->pid) && latch_take(dirfd, "", request, NULL) == 0) {
 		(void)rewrite_lines(dirfd, request->pid, false);
 		latch_drop(dirfd);
 	}
-	(void)pthread_mutex_unlock(&mutex);
+	shard_unlock(shard);
 }
 
 void lock_unshare(int dirfd, const struct lock_request *request)
 {
-	(void)pthread_mutex_lock(&mutex);
-	unshare_locked(dirfd, request);
-	(void)pthread_mutex_unlock(&mutex);
+	struct shard *shard;
+	struct stat st;
+
+	if (sys_fstat(dirfd, &st) < 0)
+		return;
+	shard = shard_lock(&st);
+	unshare_locked(shard, dirfd, &st, request);
+	shard_unlock(shard);
 }

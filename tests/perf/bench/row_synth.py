@@ -44,6 +44,7 @@ def chain_length(site):
     for n in range(site.pairs + 1):
         took, cpu, mounts = [0, 0], [0, 0], [0, 0]
         for i in ((0, 1), (1, 0))[n % 2]:
+            settle_memory()
             begun = time.monotonic()
             point, facts = site.mount(stores[i], "m-chain", "--diff", diffs[i])
             mounts[i] = time.monotonic() - begun

@@ -1,0 +1,184 @@
+/*
+ * A chain so long that several threads open it: each member is locked and read, whoever else wants
+ * its locks, and what is wrong with one of them is what is said.
+ */
+#include "base/sys.h"
+#include "base/util.h"
+#include "layer_check.h"
+#include "unit.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+
+enum { MEMBERS = 60 };
+
+static const char *id_of(unsigned member)
+{
+	static char id[16];
+
+	(void)snprintf(id, sizeof(id), "T000%02u", member);
+	return id;
+}
+
+/* Member n has block n, and none of the others. */
+static void make_member(unsigned n)
+{
+	char text[MEMBERS + 1], parent[16];
+	struct made_backup b;
+
+	memset(text, '.', MEMBERS);
+	memset(text, 'a', n == 0 ? MEMBERS : 0);
+	text[MEMBERS] = '\0';
+	text[n] = (char)('b' + n % 20);
+	make_cluster(&b, id_of(n));
+	make_rel(&b, REL, MEMBERS, text);
+	(void)snprintf(parent, sizeof(parent), "%s", n > 0 ? id_of(n - 1) : "");
+	make_end(&b, n > 0 ? "DELTA" : "FULL", n > 0 ? parent : NULL, "OK", NULL);
+}
+
+static void setup(void)
+{
+	unit_setup();
+	for (unsigned n = 0; n < MEMBERS; n++)
+		make_member(n);
+}
+
+static const char *path_of(unsigned member, const char *name)
+{
+	static char path[80];
+
+	(void)snprintf(path, sizeof(path), "backups/main/%s/%s", id_of(member), name);
+	return path;
+}
+
+static void assert_lines(unsigned member, const char *wanted)
+{
+	_cleanup_free_ char *data = NULL;
+	struct stat st;
+	size_t len;
+	int rc = sys_read_file(unit_dir, path_of(member, "backup_ro.pid"), 64, &data, &len);
+
+	ck_assert_str_eq(rc == 0 ? data : "", wanted);
+	ck_assert_int_eq(sys_fstatat(unit_dir, path_of(member, "backup.pid"), &st, 0), -ENOENT);
+}
+
+static void assert_all_lines(bool locked)
+{
+	char own[16];
+
+	(void)snprintf(own, sizeof(own), "%d\n", (int)getpid());
+	for (unsigned n = 0; n < MEMBERS; n++)
+		assert_lines(n, locked ? own : "");
+}
+
+/* With locks, as a mount does. */
+static int open_locked(void)
+{
+	message.text[0] = '\0';
+	if (store == NULL)
+		ck_assert_int_eq(store_open(unit_path, &message, &store), 0);
+	return store->driver->open_chain(store, NULL, id_of(MEMBERS - 1), getpid(), &message,
+					 &chain);
+}
+
+static void assert_opens(void)
+{
+	const char *blocks;
+
+	ck_assert_msg(open_locked() == 0, "%s", message.text);
+	ck_assert_uint_eq(chain->count, MEMBERS);
+	assert_all_lines(true);
+	blocks = blocks_of(REL);
+	ck_assert_uint_eq(strlen(blocks), MEMBERS);
+	for (unsigned n = 0; n < MEMBERS; n++)
+		ck_assert_int_eq(blocks[n], 'b' + (int)n % 20);
+	check_close();
+	assert_all_lines(false);
+}
+
+static void put_latch(unsigned member, pid_t pid)
+{
+	char text[16];
+
+	(void)snprintf(text, sizeof(text), "%d\n", (int)pid);
+	unit_put_file(path_of(member, "backup.pid"), text);
+}
+
+START_TEST(each_member_is_locked)
+{
+	assert_opens();
+	assert_opens();
+}
+END_TEST
+
+/* A latch that nobody holds any more. */
+START_TEST(a_stale_latch_in_the_middle)
+{
+	pid_t dead = fork();
+
+	if (dead == 0)
+		_exit(0);
+	(void)waitpid(dead, NULL, 0);
+	put_latch(MEMBERS / 2, dead);
+	put_latch(MEMBERS - 1, dead);
+	assert_opens();
+}
+END_TEST
+
+/* One that is held for a while: nobody else's members are locked and waited with. */
+START_TEST(a_holder_in_the_middle_is_waited_for)
+{
+	pid_t holder = fork();
+	int status;
+
+	if (holder == 0) {
+		struct timespec t = {.tv_nsec = 500000000};
+		struct stat st;
+		bool behind;
+
+		nanosleep(&t, NULL);
+		behind = fstatat(unit_dir, path_of(MEMBERS - 1, "backup_ro.pid"), &st, 0) == 0;
+		_exit(unlinkat(unit_dir, path_of(MEMBERS / 2, "backup.pid"), 0) < 0 || behind);
+	}
+	put_latch(MEMBERS / 2, holder);
+	assert_opens();
+	ck_assert_int_eq(waitpid(holder, &status, 0), holder);
+	ck_assert_int_eq(status, 0);
+}
+END_TEST
+
+/* Only the check under the latch finds a link: the first one is named, and all locks are given back. */
+START_TEST(the_first_bad_member_is_named)
+{
+	char wanted[40];
+
+	for (unsigned n = MEMBERS - 1; n > MEMBERS / 2; n -= 7) {
+		ck_assert_int_eq(unlinkat(unit_dir, path_of(n, "page_header_map"), 0), 0);
+		ck_assert_int_eq(symlinkat("/etc/passwd", unit_dir, path_of(n, "page_header_map")),
+				 0);
+		(void)snprintf(wanted, sizeof(wanted), "%s: page_header_map", id_of(n));
+		ck_assert_int_eq(open_locked(), -ELOOP);
+		ck_assert_msg(strstr(message.text, wanted) != NULL, "%s", message.text);
+		assert_all_lines(false);
+	}
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("layer_long");
+	TCase *t = tcase_create("long");
+
+	tcase_set_timeout(t, 120);
+	tcase_add_checked_fixture(t, setup, check_teardown);
+	tcase_add_test(t, each_member_is_locked);
+	tcase_add_test(t, a_stale_latch_in_the_middle);
+	tcase_add_test(t, a_holder_in_the_middle_is_waited_for);
+	tcase_add_test(t, the_first_bad_member_is_named);
+	suite_add_tcase(s, t);
+	return unit_run(s);
+}
