@@ -1,9 +1,9 @@
 /*
  * layer/probackup/content_ahead.c: see content_ahead.h.
  *
- * Batches of lines go through a ring. Each is written by the thread and read by the caller, never at
- * once: counters under the mutex say whose a batch is. The last batch of a list has its sums, or what
- * is wrong with it.
+ * Each thread has a ring of batches of lines, and reads every so manieth list. A batch is written by
+ * the thread and read by the caller, never at once: counters under the mutex say whose it is. With
+ * the last batch of a list its sums are handed over, or what is wrong with it.
  */
 #include "layer/probackup/content_ahead.h"
 #include "base/big.h"
@@ -17,7 +17,8 @@
 #include <signal.h>
 #include <sys/stat.h>
 
-#define BATCHES	    15u
+#define THREADS_MAX 2u /* the caller has work of its own */
+#define BATCHES	    63u
 #define BATCH_BYTES (128u << 10)
 /* A line in a batch: all of it from path_len on, then the path with its NUL. */
 #define HEAD  offsetof(struct content_line, path_len)
@@ -26,15 +27,18 @@
 struct batch {
 	uint32_t len; /* bytes of lines */
 	bool last;    /* of its list */
+};
+
+/* What became of a list. */
+struct outcome {
 	int rc;
 	struct content_sums sums;
 	struct errmsg e;
 };
 
-struct content_ahead {
-	const struct content_source *sources;
-	unsigned count;
-	unsigned next; /* source that is to be delivered */
+struct reader {
+	struct content_ahead *ahead;
+	unsigned first; /* the list it begins with */
 	pthread_t thread;
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;
@@ -44,52 +48,61 @@ struct content_ahead {
 	uint8_t *bytes; /* BATCH_BYTES each */
 };
 
-static struct batch *batch_at(struct content_ahead *a, uint64_t number, uint8_t **ret_bytes)
+struct content_ahead {
+	const struct content_source *sources;
+	unsigned count;
+	unsigned next; /* source that is to be delivered */
+	struct outcome *outcomes; /* of each source */
+	unsigned threads, started;
+	struct reader readers[THREADS_MAX];
+};
+
+static struct batch *batch_at(struct reader *r, uint64_t number, uint8_t **ret_bytes)
 {
-	*ret_bytes = a->bytes + number % BATCHES * BATCH_BYTES;
-	return &a->batches[number % BATCHES];
+	*ret_bytes = r->bytes + number % BATCHES * BATCH_BYTES;
+	return &r->batches[number % BATCHES];
 }
 
-/* ---- the thread ---- */
+/* ---- a thread ---- */
 
 /* The batch being written; only the thread changes `written`. */
-static struct batch *writing(struct content_ahead *a, uint8_t **ret_bytes)
+static struct batch *writing(struct reader *r, uint8_t **ret_bytes)
 {
-	return batch_at(a, a->written, ret_bytes);
+	return batch_at(r, r->written, ret_bytes);
 }
 
 /* Hands the batch over and waits for the next one to be free. -ECANCELED: nobody wants any more. */
-static int hand_over(struct content_ahead *a)
+static int hand_over(struct reader *r)
 {
 	uint8_t *bytes;
 	bool cancelled;
 
-	(void)pthread_mutex_lock(&a->mutex);
-	a->written++;
-	(void)pthread_cond_signal(&a->changed);
-	while (a->written - a->taken == BATCHES && !a->cancelled)
-		(void)pthread_cond_wait(&a->changed, &a->mutex);
-	cancelled = a->cancelled;
-	(void)pthread_mutex_unlock(&a->mutex);
+	(void)pthread_mutex_lock(&r->mutex);
+	r->written++;
+	(void)pthread_cond_signal(&r->changed);
+	while (r->written - r->taken == BATCHES && !r->cancelled)
+		(void)pthread_cond_wait(&r->changed, &r->mutex);
+	cancelled = r->cancelled;
+	(void)pthread_mutex_unlock(&r->mutex);
 	if (cancelled)
 		return -ECANCELED;
-	writing(a, &bytes)->len = 0;
-	writing(a, &bytes)->last = false;
+	writing(r, &bytes)->len = 0;
+	writing(r, &bytes)->last = false;
 	return 0;
 }
 
 static int put_line(void *ctx, const struct content_line *line, struct errmsg *e)
 {
-	struct content_ahead *a = ctx;
+	struct reader *r = ctx;
 	size_t path = line->path_len + 1, len = round_up_u64(FIXED + path, 8);
 	uint8_t *bytes;
-	struct batch *b = writing(a, &bytes);
+	struct batch *b = writing(r, &bytes);
 	int rc = 0;
 
 	(void)e;
 	if (b->len + len > BATCH_BYTES) {
-		rc = hand_over(a);
-		b = writing(a, &bytes);
+		rc = hand_over(r);
+		b = writing(r, &bytes);
 	}
 	if (rc < 0)
 		return rc;
@@ -101,24 +114,21 @@ static int put_line(void *ctx, const struct content_line *line, struct errmsg *e
 
 static void *thread_main(void *arg)
 {
-	struct content_ahead *a = arg;
+	struct reader *r = arg;
+	struct content_ahead *a = r->ahead;
 	int rc = 0;
 
-	for (unsigned i = 0; i < a->count && rc == 0; i++) {
-		struct errmsg e = {""};
-		struct content_sums sums = {0};
+	for (unsigned i = r->first; i < a->count && rc == 0; i += a->threads) {
+		struct outcome *o = &a->outcomes[i];
 		uint8_t *bytes;
-		struct batch *b;
 
-		rc = content_read(a->sources[i].dirfd, a->sources[i].id, put_line, a, &sums, &e);
+		rc = content_read(a->sources[i].dirfd, a->sources[i].id, put_line, r, &o->sums,
+				  &o->e);
 		if (rc == -ECANCELED)
 			break;
-		b = writing(a, &bytes);
-		b->last = true;
-		b->rc = rc;
-		b->sums = sums;
-		b->e = e;
-		if (hand_over(a) < 0)
+		o->rc = rc;
+		writing(r, &bytes)->last = true;
+		if (hand_over(r) < 0)
 			break;
 	}
 	return NULL;
@@ -142,24 +152,34 @@ static bool is_alone(void)
 	return sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) < 2;
 }
 
-static int start(struct content_ahead *a)
+static int start(struct reader *r)
 {
 	sigset_t all, old;
 	int rc;
 
+	r->bytes = big_realloc(NULL, 0, BATCHES * BATCH_BYTES);
+	if (r->bytes == NULL)
+		return -ENOMEM;
+	(void)pthread_mutex_init(&r->mutex, NULL);
+	(void)pthread_cond_init(&r->changed, NULL);
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&a->thread, NULL, thread_main, a);
+	rc = pthread_create(&r->thread, NULL, thread_main, r);
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return -rc;
 }
 
-static void ahead_free(struct content_ahead *a)
+static bool start_all(struct content_ahead *a)
 {
-	(void)pthread_mutex_destroy(&a->mutex);
-	(void)pthread_cond_destroy(&a->changed);
-	free(a->bytes);
-	free(a);
+	bool ok = true;
+
+	for (unsigned i = 0; i < a->threads; i++) {
+		a->readers[i].ahead = a;
+		a->readers[i].first = i;
+	}
+	for (; a->started < a->threads && ok; a->started += ok)
+		ok = start(&a->readers[a->started]) == 0;
+	return ok;
 }
 
 struct content_ahead *content_ahead_begin(const struct content_source *sources, unsigned count,
@@ -174,36 +194,35 @@ struct content_ahead *content_ahead_begin(const struct content_source *sources, 
 		return NULL;
 	a->sources = sources;
 	a->count = count;
-	(void)pthread_mutex_init(&a->mutex, NULL);
-	(void)pthread_cond_init(&a->changed, NULL);
-	a->bytes = big_realloc(NULL, 0, BIG_BYTES);
-	if (a->bytes == NULL || start(a) < 0) {
-		ahead_free(a);
+	a->threads = MIN(count, THREADS_MAX);
+	a->outcomes = calloc(count, sizeof(*a->outcomes));
+	if (a->outcomes == NULL || !start_all(a)) {
+		content_ahead_end(a);
 		return NULL;
 	}
 	return a;
 }
 
 /* The next batch; the thread has handed it over. */
-static const struct batch *await_batch(struct content_ahead *a, uint8_t **ret_bytes)
+static const struct batch *await_batch(struct reader *r, uint8_t **ret_bytes)
 {
 	const struct batch *b;
 
-	(void)pthread_mutex_lock(&a->mutex);
-	while (a->written == a->taken)
-		(void)pthread_cond_wait(&a->changed, &a->mutex);
-	b = batch_at(a, a->taken, ret_bytes);
-	(void)pthread_mutex_unlock(&a->mutex);
+	(void)pthread_mutex_lock(&r->mutex);
+	while (r->written == r->taken)
+		(void)pthread_cond_wait(&r->changed, &r->mutex);
+	b = batch_at(r, r->taken, ret_bytes);
+	(void)pthread_mutex_unlock(&r->mutex);
 	return b;
 }
 
-static void give_back(struct content_ahead *a)
+static void give_back(struct reader *r)
 {
-	(void)pthread_mutex_lock(&a->mutex);
+	(void)pthread_mutex_lock(&r->mutex);
 	/* The thread is woken when there is much to do again. */
-	if (a->written - a->taken++ <= BATCHES / 2 + 1)
-		(void)pthread_cond_signal(&a->changed);
-	(void)pthread_mutex_unlock(&a->mutex);
+	if (r->written - r->taken++ <= BATCHES / 2 + 1)
+		(void)pthread_cond_signal(&r->changed);
+	(void)pthread_mutex_unlock(&r->mutex);
 }
 
 static int deliver(const struct batch *b, const uint8_t *bytes,
@@ -230,37 +249,48 @@ int content_ahead_read(struct content_ahead *a,
 		       int (*fn)(void *ctx, const struct content_line *line, struct errmsg *e),
 		       void *ctx, struct content_sums *ret, struct errmsg *e)
 {
+	struct reader *r = &a->readers[a->next % a->threads];
+	const struct outcome *o = &a->outcomes[a->next];
 	const char *id = a->sources[a->next++].id;
 	struct errmsg why = {""};
 	uint64_t lines = 0;
 	bool last = false;
-	int rc = 0;
 
-	while (!last && rc == 0) {
+	while (!last) {
 		uint8_t *bytes;
-		const struct batch *b = await_batch(a, &bytes);
+		const struct batch *b = await_batch(r, &bytes);
+		int rc = deliver(b, bytes, fn, ctx, &lines, &why);
 
-		rc = deliver(b, bytes, fn, ctx, &lines, &why);
 		if (rc < 0)
 			return content_line_error(id, lines, rc, &why, e);
 		last = b->last;
-		if (last && b->rc < 0)
-			rc = errmsg_set(e, b->rc, "%s", errmsg_text(&b->e, b->rc));
-		else if (last)
-			*ret = b->sums;
-		give_back(a);
+		give_back(r);
 	}
-	return rc;
+	if (o->rc < 0)
+		return errmsg_set(e, o->rc, "%s", errmsg_text(&o->e, o->rc));
+	*ret = o->sums;
+	return 0;
+}
+
+static void end_reader(struct reader *r)
+{
+	(void)pthread_mutex_lock(&r->mutex);
+	r->cancelled = true;
+	(void)pthread_cond_signal(&r->changed);
+	(void)pthread_mutex_unlock(&r->mutex);
+	(void)pthread_join(r->thread, NULL);
+	(void)pthread_mutex_destroy(&r->mutex);
+	(void)pthread_cond_destroy(&r->changed);
 }
 
 void content_ahead_end(struct content_ahead *a)
 {
 	if (a == NULL)
 		return;
-	(void)pthread_mutex_lock(&a->mutex);
-	a->cancelled = true;
-	(void)pthread_cond_signal(&a->changed);
-	(void)pthread_mutex_unlock(&a->mutex);
-	(void)pthread_join(a->thread, NULL);
-	ahead_free(a);
+	for (unsigned i = 0; i < a->started; i++)
+		end_reader(&a->readers[i]);
+	for (unsigned i = 0; i < THREADS_MAX; i++)
+		free(a->readers[i].bytes);
+	free(a->outcomes);
+	free(a);
 }

@@ -1,9 +1,10 @@
 /*
- * layer/probackup/content_ahead.h: lists read and parsed on a thread of their own, while the caller
- * makes something of the lines. It goes on to the next list while the caller is still busy with this
- * one, as far as its memory reaches.
+ * layer/probackup/content_ahead.h: lists read and parsed on two threads, while the caller makes
+ * something of the lines. They go on to the next lists while the caller is still busy with this one, as
+ * far as their memory reaches (8 MiB each).
  *
- * The thread takes over the rights of its creator, and no signals. It is gone after content_ahead_end.
+ * The threads take over the rights of their creator, and no signals. They are gone after
+ * content_ahead_end.
  */
 #ifndef LAYER_PROBACKUP_CONTENT_AHEAD_H
 #define LAYER_PROBACKUP_CONTENT_AHEAD_H
@@ -18,8 +19,8 @@ struct content_source {
 struct content_ahead;
 
 /*
- * Begins to read the lists of the sources, in their order; the array must live until the end. NULL: there is
- * no thread (no memory, or a single processor), or the first list is shorter than min_bytes; then
+ * Begins to read the lists of the sources, in their order; the array must live until the end. NULL: there are
+ * no threads (no memory, or a single processor), or the first list is shorter than min_bytes; then
  * content_read does it as well.
  */
 struct content_ahead *content_ahead_begin(const struct content_source *sources, unsigned count,
