@@ -7,14 +7,11 @@
 #include "cmd/daemon_internal.h"
 
 #include "base/big.h"
-#include "base/log.h"
 #include "base/sys.h"
 #include "base/util.h"
 #include "cmd/facts.h"
-#include "cmd/host.h"
 #include "cmd/rights.h"
 #include "cmd/title.h"
-#include "cmd/wal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +19,6 @@
 #include <unistd.h>
 
 #define BUFFER_BYTES  (64u << 20)
-#define JOURNAL_LIMIT 0 /* the diff's default */
 
 int daemon_detach(int keep, int keep2)
 {
@@ -68,190 +64,6 @@ static int start_helper(struct daemon *d, struct errmsg *e)
 
 	d->pid = getpid();
 	return helper_start(&options, e, &d->helper);
-}
-
-/* ---- with the owner's rights ---- */
-
-/* Before anything is made there. */
-static int look_at_host(struct daemon *d, struct errmsg *e)
-{
-	const struct mount_plan *p = d->plan;
-	size_t len;
-	FILE *out = open_memstream(&d->warnings, &len);
-	int rc = 0;
-
-	if (out == NULL)
-		return -ENOMEM;
-	if (!p->temporary)
-		rc = host_check("diff", p->diff, out, e);
-	if (rc == 0 && !p->temporary && p->wal_dir != NULL && !p->own_wal)
-		rc = host_check("WAL directory", p->wal_dir, out, e);
-	return fclose(out) == 0 ? rc : -ENOMEM;
-}
-
-static int add_warnings(struct daemon *d)
-{
-	char *all = NULL;
-
-	if (asprintf(&all, "%s%s", d->warnings, diff_warnings(d->diff)) < 0)
-		return -ENOMEM;
-	free(d->warnings);
-	d->warnings = all;
-	return 0;
-}
-
-static int open_diff(struct daemon *d, struct errmsg *e)
-{
-	const struct mount_request *r = d->plan->request;
-	const struct diff_options options = {.reserve = r->reserve, .journal_limit = JOURNAL_LIMIT};
-	_cleanup_free_ const char **backups = calloc(d->chain->count, sizeof(*backups));
-	struct diff_binding binding = {
-		.kind = d->chain->driver->name,
-		.store = d->chain->store_path,
-		.instance = d->chain->instance,
-		.backups = backups,
-		.backup_count = d->chain->count,
-	};
-	int rc;
-
-	if (backups == NULL)
-		return -ENOMEM;
-	for (unsigned i = 0; i < d->chain->count; i++)
-		backups[i] = d->chain->layers[i]->id;
-	memcpy(binding.content_hash, d->chain->content_hash, sizeof(binding.content_hash));
-	rc = d->warnings == NULL ? look_at_host(d, e) : 0;
-	if (rc == 0)
-		rc = diff_open(d->plan->diff, true, &binding, &options, e, &d->diff);
-	/* It is opened again after it was filled: only the first time says how it was made. */
-	return rc == 0 ? add_warnings(d) : rc;
-}
-
-static int new_overlay(struct daemon *d, const char *wal_dir, struct errmsg *e)
-{
-	const struct mount_request *r = d->plan->request;
-	const struct overlay_options options = {
-		.uid = d->plan->owner.uid,
-		.gid = d->plan->owner.gid,
-		.wal_dir = wal_dir,
-		.index_memory = r->index_memory,
-		.cache = d->plan->cache,
-		.verify_reads = !r->no_verify_reads,
-	};
-
-	return overlay_new(d->chain, d->diff, &options, e, &d->overlay);
-}
-
-static int place_wal(struct daemon *d, struct errmsg *e)
-{
-	bool fill;
-	int rc;
-
-	if (d->diff == NULL)
-		return 0;
-	rc = wal_place(d->diff, d->plan->wal_dir, e, &d->wal_dir, &fill);
-	if (rc != 0 || !fill)
-		return rc;
-	rc = new_overlay(d, NULL, e);
-	if (rc != 0)
-		return rc;
-	d->diff = NULL;
-	rc = wal_fill(TAKE_PTR(d->overlay), d->wal_dir, d->plan->own_wal, e);
-	if (rc == 0)
-		rc = open_diff(d, e);
-	if (rc == 0)
-		rc = wal_record(d->diff, d->wal_dir, e);
-	return rc;
-}
-
-/* After place_wal: nothing but an error of the disk keeps a new diff from being prepared. */
-static int place_recovery(struct daemon *d, struct errmsg *e)
-{
-	int rc;
-
-	if (d->recovery.kind == TARGET_NONE)
-		return 0;
-	rc = new_overlay(d, d->wal_dir, e);
-	if (rc != 0)
-		return rc;
-	d->diff = NULL;
-	rc = recovery_prepare(TAKE_PTR(d->overlay), &d->recovery, d->chain->pg_version,
-			      d->plan->owner.uid, d->plan->owner.gid, e);
-	if (rc == 0)
-		rc = open_diff(d, e);
-	if (rc == 0)
-		rc = recovery_record(diff_dirfd(d->diff), &d->recovery, e);
-	return rc;
-}
-
-static int open_log(struct daemon *d, struct errmsg *e)
-{
-	int rc;
-
-	if (d->plan->request->foreground)
-		return 0;
-	rc = log_open(d->diff != NULL ? diff_dirfd(d->diff) : d->plan->run_fd, "log");
-	return rc == 0 ? 0 : errmsg_set(e, rc, "cannot open the log: %s", strerror(-rc));
-}
-
-static int open_chain(struct daemon *d, struct errmsg *e)
-{
-	const struct mount_request *r = d->plan->request;
-	bool is_new = d->plan->diff != NULL && recovery_diff_is_new(d->plan->diff);
-	bool chosen = is_new && recovery_is_asked(&r->target);
-	struct target_choice choice = {0};
-	_cleanup_free_ char *resumed = NULL;
-	const char *backup;
-	int rc = 0;
-
-	d->store->options = (struct store_options){
-		.force = r->force, .external = r->external, .cache = d->plan->cache};
-	if (chosen)
-		rc = target_choose(d->store, r->instance, r->backup, &r->target, e, &choice);
-	else if (d->plan->diff != NULL && !is_new)
-		rc = recovery_resume(d->plan->diff, &r->target, e, &resumed);
-	backup = chosen ? choice.backup : r->backup == NULL ? resumed : r->backup;
-	if (rc == 0)
-		rc = d->store->driver->open_chain(d->store, r->instance, backup, getpid(), e,
-						  &d->chain);
-	if (rc == 0 && is_new)
-		rc = recovery_plan(d->store, d->chain, &r->target, chosen ? &choice : NULL, e,
-				   &d->recovery);
-	target_choice_free(&choice);
-	return rc;
-}
-
-static int open_layers(struct daemon *d, struct errmsg *e)
-{
-	int rc = store_open(d->plan->store, e, &d->store);
-
-	if (rc == 0)
-		rc = open_chain(d, e);
-	if (rc == 0 && d->plan->diff != NULL)
-		rc = open_diff(d, e);
-	if (rc == 0)
-		rc = place_wal(d, e);
-	if (rc == 0)
-		rc = place_recovery(d, e);
-	if (rc == 0)
-		rc = open_log(d, e);
-	if (rc == 0)
-		rc = new_overlay(d, d->wal_dir, e);
-	if (rc == 0 && d->store->driver->keep != NULL && d->plan->cache != NULL)
-		d->store->driver->keep(d->chain, d->plan->cache);
-	if (rc == 0)
-		layer_chain_drop_older_entries(d->chain);
-	return rc;
-}
-
-static int open_as_owner(struct daemon *d, struct errmsg *e)
-{
-	int rc = owner_enter(&d->plan->owner, e);
-
-	if (rc != 0)
-		return rc;
-	rc = open_layers(d, e);
-	owner_leave();
-	return rc;
 }
 
 /* ---- mounting ---- */
@@ -358,7 +170,7 @@ static int prepare(struct daemon *d, struct errmsg *e)
 	int rc = start_helper(d, e);
 
 	if (rc == 0)
-		rc = open_as_owner(d, e);
+		rc = daemon_open_layers(d, e);
 	if (rc == 0)
 		rc = daemon_fill_result(d);
 	if (rc == 0)
@@ -403,6 +215,7 @@ static void tear_down(struct daemon *d)
 	if (d->overlay != NULL && d->diff != NULL)
 		(void)diff_checkpoint(d->diff); /* else the next mount replays the journal */
 	overlay_free(d->overlay);
+	overlay_free(d->tree);
 	wait_idle(d->io);
 	diff_close(d->diff);
 	vfd_cache_free(d->vfds);

@@ -16,6 +16,7 @@ struct daemon {
 	struct layer_chain *chain;
 	struct diff *diff;
 	struct overlay *overlay;
+	struct overlay *tree; /* built ahead; new_overlay takes it */
 	struct session *session;
 	struct io_engine *io;
 	struct vfd_cache *vfds;
@@ -31,6 +32,8 @@ struct daemon {
 	bool write_back;
 };
 
+/* Store, chain, diff and overlay, as the owner. */
+int daemon_open_layers(struct daemon *d, struct errmsg *e);
 /* The facts of the mount, when all is opened. */
 int daemon_fill_result(struct daemon *d);
 /* A permanent clone is listed even when it is not mounted. */

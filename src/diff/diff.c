@@ -87,8 +87,8 @@ static int open_generation(struct diff *diff, struct errmsg *e)
 	return journal_open(diff, e);
 }
 
-int diff_open(const char *path, bool create, const struct diff_binding *binding,
-	      const struct diff_options *options, struct errmsg *e, struct diff **ret)
+int diff_begin(const char *path, bool create, const struct diff_binding *binding,
+	       const struct diff_options *options, struct errmsg *e, struct diff **ret)
 {
 	struct diff *diff = calloc(1, sizeof(*diff));
 	int rc;
@@ -106,13 +106,36 @@ int diff_open(const char *path, bool create, const struct diff_binding *binding,
 		rc = check_before(diff, create, binding, e);
 	if (rc == 0)
 		rc = lock_take(diff->dirfd, path, e, &diff->lock_fd, &diff->unclean);
-	if (rc == 0)
-		rc = load_or_create(diff, create, binding, e);
-	if (rc == 0)
-		rc = open_generation(diff, e);
 	if (rc < 0) {
 		diff_close(diff);
 		return errmsg_set(e, rc, "diff '%s': %s", path, strerror(-rc));
+	}
+	*ret = diff;
+	return 0;
+}
+
+int diff_finish(struct diff *diff, bool create, const struct diff_binding *binding,
+		struct errmsg *e)
+{
+	int rc = load_or_create(diff, create, binding, e);
+
+	if (rc == 0)
+		rc = open_generation(diff, e);
+	return rc < 0 ? errmsg_set(e, rc, "diff '%s': %s", diff->path, strerror(-rc)) : 0;
+}
+
+int diff_open(const char *path, bool create, const struct diff_binding *binding,
+	      const struct diff_options *options, struct errmsg *e, struct diff **ret)
+{
+	struct diff *diff;
+	int rc = diff_begin(path, create, binding, options, e, &diff);
+
+	if (rc < 0)
+		return rc;
+	rc = diff_finish(diff, create, binding, e);
+	if (rc < 0) {
+		diff_close(diff);
+		return rc;
 	}
 	*ret = diff;
 	return 0;

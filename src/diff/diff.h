@@ -83,6 +83,16 @@ int diff_open(const char *path, bool create, const struct diff_binding *binding,
 	      const struct diff_options *options, struct errmsg *e, struct diff **ret);
 
 /*
+ * The same in two steps, for whoever has something else to do meanwhile: diff_begin looks at the
+ * directory, makes it, and takes the lock; diff_finish, with the same arguments, does the rest, on any
+ * thread. After a failure of diff_finish the diff can only be closed.
+ */
+int diff_begin(const char *path, bool create, const struct diff_binding *binding,
+	       const struct diff_options *options, struct errmsg *e, struct diff **ret);
+int diff_finish(struct diff *diff, bool create, const struct diff_binding *binding,
+		struct errmsg *e);
+
+/*
  * Loads the state, replays the journal, removes data files that no record names, makes durable what
  * survived, writes a new state if anything was replayed or removed. A diff that was left clean
  * stays byte for byte as it was. Blocks. ns must stay valid until diff_close.

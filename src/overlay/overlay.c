@@ -60,24 +60,8 @@ static int make_wal_link(struct overlay *ov)
 	return 0;
 }
 
-static int overlay_build(struct overlay *ov, struct errmsg *e)
-{
-	int rc = chain_build(ov, e);
-
-	if (rc < 0)
-		return rc;
-	if (ov->diff) {
-		replay_setup(ov);
-		rc = diff_recover(ov->diff, &ov->ns, e);
-		if (rc < 0)
-			return rc;
-		replay_finish(ov);
-	}
-	return make_wal_link(ov);
-}
-
-int overlay_new(struct layer_chain *chain, struct diff *diff, const struct overlay_options *options,
-		struct errmsg *e, struct overlay **ret)
+int overlay_new_tree(struct layer_chain *chain, const struct overlay_options *options,
+		     struct errmsg *e, struct overlay **ret)
 {
 	struct overlay *ov = calloc(1, sizeof(*ov));
 	int rc;
@@ -85,7 +69,6 @@ int overlay_new(struct layer_chain *chain, struct diff *diff, const struct overl
 	if (!ov)
 		return errmsg_set(e, -ENOMEM, "out of memory");
 	ov->chain = chain;
-	ov->diff = diff;
 	ov->options = *options;
 	ov->control_id = tree_base_id("global/pg_control");
 	ov->wal_ids[0] = tree_base_id("pg_wal");
@@ -97,10 +80,44 @@ int overlay_new(struct layer_chain *chain, struct diff *diff, const struct overl
 			index_cache_new(options->cache, chain->content_hash, options->cache_limit);
 	rc = ov->layer_bytes ? arena_new(&ov->arena) : -ENOMEM;
 	if (rc == 0)
-		rc = overlay_build(ov, e);
+		rc = chain_build(ov, e);
 	if (rc < 0) {
 		overlay_free(ov);
 		return errmsg_set(e, rc, "%s: %s", chain->store_path, strerror(-rc));
+	}
+	*ret = ov;
+	return 0;
+}
+
+int overlay_add_diff(struct overlay *ov, struct diff *diff, const char *wal_dir, struct errmsg *e)
+{
+	int rc = 0;
+
+	ov->diff = diff;
+	ov->options.wal_dir = wal_dir;
+	if (diff) {
+		replay_setup(ov);
+		rc = diff_recover(diff, &ov->ns, e);
+		if (rc == 0)
+			replay_finish(ov);
+	}
+	if (rc == 0)
+		rc = make_wal_link(ov);
+	return rc < 0 ? errmsg_set(e, rc, "%s: %s", ov->chain->store_path, strerror(-rc)) : 0;
+}
+
+int overlay_new(struct layer_chain *chain, struct diff *diff, const struct overlay_options *options,
+		struct errmsg *e, struct overlay **ret)
+{
+	struct overlay *ov;
+	int rc = overlay_new_tree(chain, options, e, &ov);
+
+	if (rc < 0)
+		return rc;
+	rc = overlay_add_diff(ov, diff, options->wal_dir, e);
+	if (rc < 0) {
+		overlay_free(ov);
+		return rc;
 	}
 	*ret = ov;
 	return 0;

@@ -37,6 +37,16 @@ struct overlay_options {
 };
 
 /*
+ * The first half of overlay_new: the tree of the chain, for which the diff is not needed (options.wal_dir is
+ * not looked at). Blocks. While it is being built nobody else uses the chain.
+ */
+int overlay_new_tree(struct layer_chain *chain, const struct overlay_options *options, struct errmsg *e,
+		     struct overlay **ret);
+
+/* The second: recovers the diff (NULL: read-only) on it. Blocks. After a failure it can only be freed. */
+int overlay_add_diff(struct overlay *ov, struct diff *diff, const char *wal_dir, struct errmsg *e);
+
+/*
  * Builds the tree of the chain and, with a diff (NULL: read-only), recovers it. Blocks. chain and
  * diff stay the caller's and must outlive the overlay.
  */

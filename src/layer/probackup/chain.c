@@ -134,7 +134,7 @@ static int open_members(struct open_chain *oc, struct errmsg *e)
 
 	if (rc < 0)
 		return rc;
-	sys_expect_fds(oc->instance_dirfd, 2 * chain->base.count + 8);
+	sys_expect_fds(oc->instance_dirfd, 2 * chain->base.count + 64);
 	oc->now = true;
 	rc = parallel_for(chain->base.count - 1, THREAD_LEAST, open_but_first, oc, e);
 	oc->now = false;
