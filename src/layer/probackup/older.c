@@ -9,19 +9,34 @@
 #include <errno.h>
 #include <sys/stat.h>
 
-/* What an older list gives to the manifest of its layer. */
+/*
+ * What an older list gives to the manifest of its layer. The oldest one has nearly all that is wanted:
+ * its items go to where they belong in the layer's arrays at once, the others' are sorted when all are
+ * known.
+ */
 struct collected {
-	struct load *load; /* load->older has the items */
-	uint32_t count;
-	uint32_t next; /* behind the number of the last line's wanted */
+	struct load *load; /* load->older has the items, but for the oldest */
+	uint32_t count, stored; /* stored: of the oldest */
+	uint32_t next;	       /* behind the number of the last line's wanted */
+	bool is_oldest;	       /* arrays with a place for each wanted */
+	struct load_item item; /* of the oldest: being filled */
 };
+
+static struct probackup_layer *layer_of(const struct collected *c)
+{
+	return &c->load->chain->members[c->load->member];
+}
 
 static struct load_item *collect(struct collected *c, const struct content_line *line,
 				 const struct wanted *wanted)
 {
 	struct load *load = c->load;
-	struct load_item *item = load_add_item(&load->older, &c->count, &load->older_cap);
+	struct load_item *item = &c->item;
 
+	if (c->is_oldest)
+		*item = (struct load_item){.entry = {.file = LAYER_NO_FILE}};
+	else
+		item = load_add_item(&load->older, &c->count, &load->older_cap);
 	if (item == NULL)
 		return NULL;
 	item->entry.path = load->items[wanted->item].entry.path;
@@ -94,12 +109,41 @@ static bool stores_something(const struct wanted *wanted, const struct content_l
 					   : wanted->want == WANT_WHOLE && line->size >= 0;
 }
 
+/* Only the target's limits count. */
+static void drop_limits(struct layer_entry *entry, struct probackup_file *file)
+{
+	entry->base_limit = LAYER_NO_LIMIT;
+	file->limit = LAYER_NO_LIMIT;
+}
+
+static void place_item(struct collected *c)
+{
+	struct load_item *item = &c->item;
+	struct probackup_layer *layer = layer_of(c);
+
+	drop_limits(&item->entry, &item->file);
+	c->count++;
+	if (item->entry.file != LAYER_NO_FILE) {
+		c->stored++;
+		item->entry.file = item->number;
+		layer->files[item->number] = item->file;
+	}
+	layer->base.entries[item->number] = item->entry;
+	item->entry.path = NULL;
+}
+
 static int take_wanted(struct collected *c, const struct content_line *line, struct wanted *wanted,
 		       struct errmsg *e)
 {
+	int rc = 0;
+
 	if (wanted->want == WANT_BLOCKS)
-		return take_older_blocks(c, line, wanted, e);
-	return wanted->want == WANT_WHOLE ? take_older_whole(c, line, wanted, e) : 0;
+		rc = take_older_blocks(c, line, wanted, e);
+	else if (wanted->want == WANT_WHOLE)
+		rc = take_older_whole(c, line, wanted, e);
+	if (rc == 0 && c->is_oldest && c->item.entry.path != NULL)
+		place_item(c);
+	return rc;
 }
 
 /* Lists of one chain have much the same order: it is often the next one after the last. */
@@ -185,15 +229,55 @@ static bool is_before(const struct load_item *a, const struct load_item *b)
 	return a->number < b->number;
 }
 
+static int begin_older(struct collected *c)
+{
+	struct probackup_chain *chain = c->load->chain;
+	struct probackup_layer *layer = layer_of(c);
+	uint32_t most = c->load->wanted.count;
+
+	c->is_oldest = c->load->member == 0;
+	if (!c->is_oldest)
+		return 0;
+	layer->base.entries =
+		arena_alloc(chain->base.older_entries, most * sizeof(*layer->base.entries));
+	layer->files = arena_alloc(chain->arena, most * sizeof(*layer->files));
+	return layer->base.entries != NULL && layer->files != NULL ? 0 : -ENOMEM;
+}
+
+/* Moves the items together: a file that came later has no place in the oldest list. */
+static void end_oldest(struct collected *c)
+{
+	struct probackup_layer *layer = layer_of(c);
+	struct layer_entry *entries = layer->base.entries;
+	uint32_t to = 0, file = 0;
+
+	layer->base.entry_count = c->count;
+	layer->file_count = c->stored;
+	if (c->stored == c->load->wanted.count)
+		return;
+	for (uint32_t from = 0; to < c->count; from++) {
+		if (entries[from].path == NULL)
+			continue;
+		entries[to] = entries[from];
+		if (entries[to].file != LAYER_NO_FILE) {
+			entries[to].file = file;
+			layer->files[file++] = layer->files[from];
+		}
+		to++;
+	}
+}
+
 static int build_older(struct collected *c)
 {
 	struct load *load = c->load;
 	_cleanup_free_ struct load_item **sorted = NULL;
 
-	for (uint32_t i = 0; i < c->count; i++) {
-		load->older[i].entry.base_limit = LAYER_NO_LIMIT; /* only the target's counts */
-		load->older[i].file.limit = LAYER_NO_LIMIT;
+	if (c->is_oldest) {
+		end_oldest(c);
+		return 0;
 	}
+	for (uint32_t i = 0; i < c->count; i++)
+		drop_limits(&load->older[i].entry, &load->older[i].file);
 	sorted = manifest_sort(load->older, c->count, is_before);
 	if (sorted == NULL)
 		return -ENOMEM;
@@ -204,10 +288,11 @@ static int build_older(struct collected *c)
 static int read_older(struct load *load, struct content_sums *ret)
 {
 	struct collected c = {.load = load};
-	int rc;
+	int rc = begin_older(&c);
 
 	lists_add_member(load->kept);
-	rc = load_read_list(load, take_older_line, &c, ret);
+	if (rc == 0)
+		rc = load_read_list(load, take_older_line, &c, ret);
 	if (rc == 0)
 		rc = older_check_wanted(load);
 	if (rc == 0)
@@ -221,7 +306,7 @@ static int take_kept(struct load *load, const struct lists *lists, uint32_t line
 {
 	struct collected c = {.load = load};
 	struct content_line line;
-	int rc = 0;
+	int rc = begin_older(&c);
 
 	for (; lines > 0 && rc == 0; lines--) {
 		struct wanted *wanted = &load->wanted.items[lists_line(lists, (*number)++, &line)];
@@ -273,7 +358,8 @@ int older_load(struct load *load, const char *cache, struct content_sums *sums)
 
 	if (rc < 0)
 		return rc;
-	load_reserve(&load->older, &load->older_cap, load->wanted.count);
+	if (load->member > 1)
+		load_reserve(&load->older, &load->older_cap, load->wanted.count);
 	if (has_key && lists_load(&lists, cache, kept->key, load->member, &load->wanted)) {
 		kept->failed = true; /* it is there already */
 		return take_all_kept(load, &lists, sums);
