@@ -14,12 +14,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#define AHEAD 8u
+
 struct merge {
 	struct overlay *ov;
 	struct errmsg *e;
 	uint32_t *cursor;	 /* one a layer */
 	struct base_part *parts; /* those of the current path, newest first */
 	uint64_t id;		 /* of the current path */
+	uint64_t ids[AHEAD];	 /* of the next ones, by the number of their entry */
 	const char *dir_path; /* of the directory the last path was in, its first dir_len bytes */
 	size_t dir_len;
 	struct file *dir;
@@ -228,7 +231,6 @@ static int add_entry(struct merge *m, const struct layer_entry *entry)
 		return errmsg_set(
 			m->e, -EUCLEAN, "%s: backup %s lists '%s', but not the directory it is in",
 			ov->chain->store_path, layer_at(m, ov->chain->count - 1)->id, entry->path);
-	m->id = tree_base_id(entry->path);
 	if (entry->kind != LAYER_DIR && entry->kind != LAYER_SYMLINK) {
 		rc = merge_content(m, entry, &base);
 		if (rc < 0)
@@ -243,6 +245,44 @@ static int add_entry(struct merge *m, const struct layer_entry *entry)
 	f->base = base;
 	f->target = entry->target;
 	return tree_link(ov, dir, name, strlen(name), f, true);
+}
+
+/*
+ * What an entry will need of memory is asked for some entries earlier: in a tree of many files the
+ * waits for it take longer than all else.
+ */
+static void expect_entry(struct merge *m, uint32_t i)
+{
+	const struct layer *target = layer_at(m, m->ov->chain->count - 1);
+	const char *path = target->entries[i].path;
+
+	m->ids[i % AHEAD] = tree_base_id(path);
+	tree_expect_file(m->ov, m->ids[i % AHEAD]);
+	/* Mostly it is in the directory that the last one was in. */
+	if (m->dir && strncmp(path, m->dir_path, m->dir_len) == 0 && path[m->dir_len] == '/')
+		tree_expect_name(m->ov, m->dir->id, path + m->dir_len + 1);
+	if (i + AHEAD < target->entry_count)
+		__builtin_prefetch(target->entries[i + AHEAD].path);
+}
+
+static int add_all(struct merge *m)
+{
+	const struct layer *target = layer_at(m, m->ov->chain->count - 1);
+
+	for (uint32_t i = 0; i < MIN(AHEAD, target->entry_count); i++)
+		expect_entry(m, i);
+	for (uint32_t i = 0; i < target->entry_count; i++) {
+		int rc;
+
+		m->id = m->ids[i % AHEAD];
+		if (i + AHEAD < target->entry_count)
+			expect_entry(m, i + AHEAD);
+		rc = add_entry(m, &target->entries[i]);
+		if (rc < 0)
+			return errmsg_set(m->e, rc, "%s: '%s': %s", m->ov->chain->store_path,
+					  target->entries[i].path, strerror(-rc));
+	}
+	return 0;
 }
 
 static int add_root(struct overlay *ov)
@@ -275,15 +315,10 @@ static int build(struct overlay *ov, struct errmsg *e)
 		rc = add_root(ov);
 	if (rc < 0 || !cursor || !parts)
 		return errmsg_set(e, -ENOMEM, "out of memory");
-	for (uint32_t i = 0; i < target->entry_count; i++) {
-		rc = add_entry(&m, &target->entries[i]);
-		if (rc < 0)
-			return errmsg_set(e, rc, "%s: '%s': %s", ov->chain->store_path,
-					  target->entries[i].path, strerror(-rc));
-	}
-	if (ov->cache)
+	rc = add_all(&m);
+	if (rc == 0 && ov->cache)
 		index_cache_end_lengths(ov->cache);
-	return 0;
+	return rc;
 }
 
 int chain_build(struct overlay *ov, struct errmsg *e)

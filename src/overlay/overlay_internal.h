@@ -79,6 +79,7 @@ struct overlay {
 	struct bufpool *buffers;
 	struct arena *arena;
 	bool building;	    /* the chain's tree: its files and names go into the arena */
+	bool replayed;	    /* the diff has said something of names or attributes */
 	struct table files; /* by id */
 	struct table names; /* by directory and name */
 	struct file *root;
@@ -133,6 +134,9 @@ uint64_t tree_base_id(const char *path);
 /* Makes room for so many files; 0 or -ENOMEM. Before any other. */
 int tree_init(struct overlay *ov, uint32_t count);
 struct file *tree_file(const struct overlay *ov, uint64_t id);
+/* Hints that the file, or the name in the directory of that id, will be looked for or added soon. */
+void tree_expect_file(const struct overlay *ov, uint64_t id);
+void tree_expect_name(const struct overlay *ov, uint64_t dir_id, const char *name);
 
 /* chain.c: fills the tree from the chain's manifests. */
 int chain_build(struct overlay *ov, struct errmsg *e);

@@ -97,6 +97,7 @@ static int apply(void *ctx, const struct diff_record *r)
 {
 	struct overlay *ov = ctx;
 
+	ov->replayed = true;
 	switch (r->type) {
 	case DIFF_RECORD_INODE:
 		return apply_inode(ov, r);
@@ -190,6 +191,8 @@ static int check(void *ctx)
 	const struct file *f;
 	uint32_t at = 0;
 
+	if (!ov->replayed)
+		return 0;
 	while ((f = table_next(&ov->files, &at)))
 		if (file_is_dir(f) && (f->first_child || f->names > 0) && !leads_to_root(ov, f))
 			return -EUCLEAN;
@@ -222,9 +225,13 @@ void replay_setup(struct overlay *ov)
 
 void replay_finish(struct overlay *ov)
 {
+	struct diff_stats stats;
 	struct file *f;
 	uint32_t at = 0;
 
+	diff_get_stats(ov->diff, &stats);
+	if (!ov->replayed && stats.files == 0)
+		return;
 	while ((f = table_next(&ov->files, &at))) {
 		f->record = diff_file_find(ov->diff, f->id);
 		tree_release(ov, f);

@@ -41,6 +41,15 @@ static inline uint8_t table_tag(uint64_t hash)
 	return tag > TABLE_REMOVED ? tag : (uint8_t)(tag + 2);
 }
 
+/* A hint that an item of that hash will be looked for or added soon: in a large table that is two waits for memory. */
+static inline void table_expect(const struct table *t, uint64_t hash)
+{
+	uint32_t at = (uint32_t)hash & (t->size - 1);
+
+	__builtin_prefetch(&t->tags[at], 1);
+	__builtin_prefetch(&t->slots[at], 1);
+}
+
 /* The item with that hash that is equal to the key, or NULL. */
 static inline void *table_find(const struct table *t, uint64_t hash,
 			       bool (*equals)(const void *item, const void *key), const void *key)

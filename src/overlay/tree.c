@@ -78,6 +78,16 @@ struct file *tree_file(const struct overlay *ov, uint64_t id)
 	return table_find(&ov->files, hash_id(id), file_has_id, &id);
 }
 
+void tree_expect_file(const struct overlay *ov, uint64_t id)
+{
+	table_expect(&ov->files, hash_id(id));
+}
+
+void tree_expect_name(const struct overlay *ov, uint64_t dir_id, const char *name)
+{
+	table_expect(&ov->names, hash_name(dir_id, name, strlen(name)));
+}
+
 static void memory_free(void *p, bool in_arena)
 {
 	if (!in_arena)
