@@ -118,6 +118,8 @@ static void serving(void *ctx)
 	(void)helper_readahead(d->helper, MOUNT_READAHEAD_KIB);
 	title_set("pgoverlay: serves %s", d->plan->mountpoint);
 	d->report->serving(d->report->ctx, &d->result);
+	/* Nobody waits for that now. */
+	layer_chain_drop_older_entries(d->chain);
 }
 
 static int start_parts(struct daemon *d, struct errmsg *e)

@@ -240,8 +240,6 @@ static int open_layers(struct daemon *d, struct errmsg *e)
 		rc = new_overlay(d, d->wal_dir, e);
 	if (rc == 0 && d->store->driver->keep != NULL && d->plan->cache != NULL)
 		d->store->driver->keep(d->chain, d->plan->cache);
-	if (rc == 0)
-		layer_chain_drop_older_entries(d->chain);
 	return rc;
 }
 

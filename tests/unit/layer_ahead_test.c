@@ -51,9 +51,10 @@ static void make_list(const char *dir, unsigned lines, unsigned broken)
 
 		(void)fprintf(f,
 			      "{\"path\":\"base/%u/%0*u\", \"size\":\"%u\", \"mode\":\"33152\", "
-			      "\"is_datafile\":\"0\", \"crc\":\"%s\", \"compress_alg\":\"none\"}\n",
+			      "\"is_datafile\":\"0\", \"crc\":\"%s\", \"compress_alg\":\"none\"%s}\n",
 			      i % 7, (int)pad, i, unit_random(&state),
-			      i == broken ? "no number" : "77");
+			      i == broken ? "no number" : "77",
+			      unit_random(&state) % 50 == 0 ? ", \"new_in_3\":\"1\"" : "");
 	}
 	ck_assert_int_eq(fclose(f), 0);
 }

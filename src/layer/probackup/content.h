@@ -24,7 +24,6 @@ struct content_line {
 	bool is_datafile, is_cfs;
 	bool has_full_size;
 	char compress_alg[16];
-	char unknown_key[32]; /* the first key this program does not know, "" if none */
 	uint32_t external_dir_num;
 	uint32_t crc;
 	uint32_t segno;
@@ -32,6 +31,8 @@ struct content_line {
 	uint32_t hdr_crc, hdr_size;
 	uint64_t hdr_off;
 	uint64_t full_size;
+	/* The first key this program does not know, "" if none; last, because it nearly always is. */
+	char unknown_key[32];
 };
 
 /* Parses one line without its newline. -EUCLEAN with a phrase like "no mode" in *ret_problem. */

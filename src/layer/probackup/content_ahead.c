@@ -16,13 +16,16 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define THREADS_MAX 2u /* the caller has work of its own */
-#define BATCHES	    63u
+#define NICE	    5
+#define BATCHES	    95u
 #define BATCH_BYTES (128u << 10)
-/* A line in a batch: all of it from path_len on, then the path with its NUL. */
-#define HEAD  offsetof(struct content_line, path_len)
-#define FIXED (sizeof(struct content_line) - HEAD)
+/* A line in a batch: what comes behind the path, without an unknown key if there is none; then the path with its NUL. */
+#define HEAD	offsetof(struct content_line, path_len)
+#define FIXED	(offsetof(struct content_line, unknown_key) + 1 - HEAD)
+#define KEY	(sizeof(struct content_line) - HEAD - FIXED) /* but for its first byte */
 
 struct batch {
 	uint32_t len; /* bytes of lines */
@@ -94,8 +97,9 @@ static int hand_over(struct reader *r)
 static int put_line(void *ctx, const struct content_line *line, struct errmsg *e)
 {
 	struct reader *r = ctx;
-	size_t path = line->path_len + 1, len = round_up_u64(FIXED + path, 8);
-	uint8_t *bytes;
+	size_t path = line->path_len + 1, key = line->unknown_key[0] != '\0' ? KEY : 0;
+	size_t len = round_up_u64(FIXED + key + path, 8);
+	uint8_t *bytes, *at;
 	struct batch *b = writing(r, &bytes);
 	int rc = 0;
 
@@ -106,8 +110,9 @@ static int put_line(void *ctx, const struct content_line *line, struct errmsg *e
 	}
 	if (rc < 0)
 		return rc;
-	memcpy(bytes + b->len, (const char *)line + HEAD, FIXED);
-	memcpy(bytes + b->len + FIXED, line->path, path);
+	at = bytes + b->len;
+	memcpy(at, (const char *)line + HEAD, FIXED + key);
+	memcpy(at + FIXED + key, line->path, path);
 	b->len += (uint32_t)len;
 	return 0;
 }
@@ -118,6 +123,9 @@ static void *thread_main(void *arg)
 	struct content_ahead *a = r->ahead;
 	int rc = 0;
 
+	/* The target's list is waited for first, so the thread that has it goes before. */
+	if (r->first > 0)
+		(void)nice(NICE);
 	for (unsigned i = r->first; i < a->count && rc == 0; i += a->threads) {
 		struct outcome *o = &a->outcomes[i];
 		uint8_t *bytes;
@@ -225,18 +233,32 @@ static void give_back(struct reader *r)
 	(void)pthread_mutex_unlock(&r->mutex);
 }
 
+/* Returns how many bytes the line has taken. */
+static uint32_t get_line(const uint8_t *at, struct content_line *ret)
+{
+	size_t key, path;
+
+	memcpy((char *)ret + HEAD, at, FIXED);
+	key = ret->unknown_key[0] != '\0' ? KEY : 0;
+	if (key > 0)
+		memcpy((char *)ret + HEAD + FIXED, at + FIXED, key);
+	else
+		memset((char *)ret + HEAD + FIXED, 0, KEY);
+	path = ret->path_len + 1;
+	memcpy(ret->path, at + FIXED + key, path);
+	return (uint32_t)round_up_u64(FIXED + key + path, 8);
+}
+
 static int deliver(const struct batch *b, const uint8_t *bytes,
 		   int (*fn)(void *ctx, const struct content_line *line, struct errmsg *e),
 		   void *ctx, uint64_t *lines, struct errmsg *e)
 {
-	struct content_line line;
+	struct content_line line = {0};
 
 	for (uint32_t at = 0; at < b->len;) {
 		int rc;
 
-		memcpy((char *)&line + HEAD, bytes + at, FIXED);
-		memcpy(line.path, bytes + at + FIXED, line.path_len + 1);
-		at += (uint32_t)round_up_u64(FIXED + line.path_len + 1, 8);
+		at += get_line(bytes + at, &line);
 		++*lines;
 		rc = fn(ctx, &line, e);
 		if (rc < 0)

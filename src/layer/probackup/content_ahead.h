@@ -1,7 +1,7 @@
 /*
  * layer/probackup/content_ahead.h: lists read and parsed on two threads, while the caller makes
  * something of the lines. They go on to the next lists while the caller is still busy with this one, as
- * far as their memory reaches (8 MiB each).
+ * far as their memory reaches (12 MiB each).
  *
  * The threads take over the rights of their creator, and no signals. They are gone after
  * content_ahead_end.

@@ -276,17 +276,36 @@ static struct content_source *list_sources(const struct probackup_chain *chain)
 	return sources;
 }
 
+/* What the older lists have said of files that are unchanged since then. */
+static void renew_entries(struct load *load)
+{
+	struct layer *target = load->chain->base.layers[load->chain->base.count - 1];
+
+	for (uint32_t i = 0; i < load->sorted_count; i++) {
+		struct layer_entry *entry = &target->entries[i];
+		uint32_t file = entry->file;
+
+		if (entry->origin != LAYER_ORIGIN_BELOW && entry->kind != LAYER_INLINE)
+			continue;
+		*entry = load->sorted[i]->entry;
+		entry->file = file;
+	}
+}
+
+/* The target's manifest is made while the threads are still reading the older lists. */
 static int load_lists(struct load *load, const char *cache, struct content_sums *sums)
 {
 	int rc = load_target(load, &sums[load->member]);
 
+	if (rc == 0)
+		rc = manifest_build(&load->chain->members[load->member], load->sorted,
+				    load->sorted_count, load->chain->arena, NULL);
 	if (rc == 0 && load->member == 0)
-		rc = older_check_wanted(load); /* a FULL refers to nothing */
-	else if (rc == 0)
+		return older_check_wanted(load); /* a FULL refers to nothing */
+	if (rc == 0)
 		rc = older_load(load, cache, sums);
 	if (rc == 0)
-		rc = manifest_build(&load->chain->members[load->chain->base.count - 1],
-				    load->sorted, load->sorted_count, load->chain->arena, NULL);
+		renew_entries(load);
 	return rc;
 }
 

@@ -158,15 +158,16 @@ static struct wanted *guess_wanted(struct collected *c, const struct content_lin
 		       : NULL;
 }
 
-static struct wanted *find_wanted(const struct load *load, const struct content_line *line)
+static int find_wanted(struct load *load, const struct content_line *line, struct wanted **ret)
 {
 	char key[CONTENT_PATH_MAX + 16];
 	int len;
 
 	if (line->external_dir_num == 0)
-		return wanted_find(&load->wanted, line->path, line->path_len);
+		return wanted_find(&load->wanted, line->path, line->path_len, ret);
 	len = external_key(line, key, sizeof(key));
-	return len > 0 ? wanted_find(&load->wanted, key, (uint32_t)len) : NULL;
+	*ret = NULL;
+	return len > 0 ? wanted_find(&load->wanted, key, (uint32_t)len, ret) : 0;
 }
 
 static int take_older_line(void *ctx, const struct content_line *line, struct errmsg *e)
@@ -186,9 +187,9 @@ static int take_older_line(void *ctx, const struct content_line *line, struct er
 		return rc;
 	wanted = line->external_dir_num == 0 ? guess_wanted(c, line) : NULL;
 	if (wanted == NULL)
-		wanted = find_wanted(load, line);
-	if (wanted == NULL)
-		return 0;
+		rc = find_wanted(load, line, &wanted);
+	if (rc < 0 || wanted == NULL)
+		return rc;
 	c->next = (uint32_t)(wanted - load->wanted.items) + 1;
 	if (wanted->seen == load->member + 1)
 		return errmsg_set(e, -EUCLEAN, "'%s' is listed twice", line->path);

@@ -10,17 +10,17 @@
 
 int wanted_init(struct wanted_table *table, uint32_t max)
 {
-	uint32_t size = 16;
-
 	if (max > UINT32_MAX / 4)
 		return -ENOMEM;
-	while (size < max * 2)
-		size *= 2;
+	*table = (struct wanted_table){0};
 	table->items = big_calloc(max, sizeof(*table->items));
-	table->slots = big_calloc(size, sizeof(*table->slots));
-	table->count = 0;
-	table->mask = size - 1;
-	return table->items != NULL && table->slots != NULL ? 0 : -ENOMEM;
+	return table->items != NULL ? 0 : -ENOMEM;
+}
+
+void wanted_add(struct wanted_table *table, const char *path, uint32_t item, enum want want)
+{
+	table->items[table->count++] = (struct wanted){
+		.path = path, .path_len = (uint32_t)strlen(path), .item = item, .want = want};
 }
 
 static uint64_t *find_slot(const struct wanted_table *table, uint64_t hash, const char *path,
@@ -39,22 +39,36 @@ static uint64_t *find_slot(const struct wanted_table *table, uint64_t hash, cons
 	return &table->slots[at];
 }
 
-void wanted_add(struct wanted_table *table, const char *path, uint32_t item, enum want want)
+static int make_slots(struct wanted_table *table)
 {
-	uint32_t len = (uint32_t)strlen(path);
-	uint64_t hash = XXH3_64bits(path, len);
+	uint32_t size = 16;
 
-	table->items[table->count] =
-		(struct wanted){.path = path, .path_len = len, .item = item, .want = want};
-	table->count++;
-	*find_slot(table, hash, path, len) = (hash & ~(uint64_t)UINT32_MAX) | table->count;
+	while (size < table->count * 2)
+		size *= 2;
+	table->slots = big_calloc(size, sizeof(*table->slots));
+	if (table->slots == NULL)
+		return -ENOMEM;
+	table->mask = size - 1;
+	for (uint32_t i = 0; i < table->count; i++) {
+		const struct wanted *w = &table->items[i];
+		uint64_t hash = XXH3_64bits(w->path, w->path_len);
+
+		*find_slot(table, hash, w->path, w->path_len) =
+			(hash & ~(uint64_t)UINT32_MAX) | (i + 1);
+	}
+	return 0;
 }
 
-struct wanted *wanted_find(const struct wanted_table *table, const char *path, uint32_t len)
+int wanted_find(struct wanted_table *table, const char *path, uint32_t len, struct wanted **ret)
 {
-	uint64_t slot = *find_slot(table, XXH3_64bits(path, len), path, len);
+	int rc = table->slots == NULL ? make_slots(table) : 0;
+	uint64_t slot;
 
-	return slot != 0 ? &table->items[(uint32_t)slot - 1] : NULL;
+	if (rc < 0)
+		return rc;
+	slot = *find_slot(table, XXH3_64bits(path, len), path, len);
+	*ret = slot != 0 ? &table->items[(uint32_t)slot - 1] : NULL;
+	return 0;
 }
 
 void wanted_free(struct wanted_table *table)
