@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#define AHEAD 8u
+
 /*
  * What an older list gives to the manifest of its layer. The oldest one has nearly all that is wanted:
  * its items go to where they belong in the layer's arrays at once, the others' are sorted when all are
@@ -54,6 +56,8 @@ int older_collect_wanted(struct load *load)
 	for (uint32_t i = 0; i < load->sorted_count && rc == 0; i++) {
 		const struct load_item *item = load->sorted[i];
 
+		if (i + AHEAD < load->sorted_count)
+			__builtin_prefetch(&load->sorted[i + AHEAD]->want);
 		if (item->want == WANT_NOTHING)
 			continue;
 		wanted_add(&load->wanted, item->key, (uint32_t)(item - load->items), item->want);
@@ -146,12 +150,24 @@ static int take_wanted(struct collected *c, const struct content_line *line, str
 	return rc;
 }
 
+/* A hint: what is known of a file lies where its line was in the target's list. */
+static void expect_wanted(const struct load *load, uint32_t number)
+{
+	const struct wanted *w = &load->wanted.items[number];
+
+	__builtin_prefetch(w->path);
+	__builtin_prefetch(&load->items[w->item].entry.path);
+	__builtin_prefetch(&load->items[w->item].file.name);
+}
+
 /* Lists of one chain have much the same order: it is often the next one after the last. */
 static struct wanted *guess_wanted(struct collected *c, const struct content_line *line)
 {
 	const struct wanted_table *table = &c->load->wanted;
 	struct wanted *w = c->next < table->count ? &table->items[c->next] : NULL;
 
+	if (c->next + AHEAD < table->count)
+		expect_wanted(c->load, c->next + AHEAD);
 	return w != NULL && w->path_len == line->path_len &&
 			       memcmp(w->path, line->path, line->path_len) == 0
 		       ? w

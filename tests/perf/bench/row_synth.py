@@ -177,11 +177,12 @@ def read_whole(paths):
                 pass
 
 
-def settle_memory(mib=512):
+def settle_memory():
     """A virtual machine's host takes free memory back, and giving it again takes longer than what is measured: it is asked for before."""
-    with mmap.mmap(-1, mib << 20) as area:
+    size = min(4 << 30, os.sysconf("SC_AVPHYS_PAGES") * mmap.PAGESIZE // 4)
+    with mmap.mmap(-1, size) as area:
         area.madvise(mmap.MADV_HUGEPAGE)
-        for at in range(0, mib << 20, mmap.PAGESIZE):
+        for at in range(0, size, mmap.PAGESIZE):
             area[at] = 1
 
 
@@ -192,7 +193,7 @@ def many_files(site):
         figure = Figure(f"cold mount of {files} files over reading and parsing their lists", goal, None, lower=True)
         store = site.mkstore(f"files-{files}-{blocks}", "--increments", "1", "--files", str(files), "--blocks", str(blocks), "--plain", "10",
                              "--changed", "1", "--random", "0", "--same")
-        for _ in range(min(site.pairs, 3)):
+        for n in range(site.pairs):
             needed = list_files(store)
             lists = [path for path in needed if path.endswith(LISTS[0])]
             evict_files(needed)
@@ -200,7 +201,7 @@ def many_files(site):
             evict_files(needed)
             settle_memory()
             parse = seconds(lambda s=store: call([f"{site.build}/tests/perf/read_lists", s]))
-            diff = site.own_dir("d-files")
+            diff = site.own_dir(f"d-files-{n}")  # ext4 is slow to make directories where many have just been removed
             evict_files(needed)
             settle_memory()
             begun = time.monotonic()
