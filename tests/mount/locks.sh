@@ -73,7 +73,8 @@ equal "kill -9 of both: the lines are still there" "$(all_readers "${chain[@]}")
 echo "$pid" >"$store/backups/$instance/$newest/backup.pid"
 setpriv --reuid "$PG_USER" --regid "$PG_USER" --init-groups sleep 300 &
 living=$!
-echo "$living" >>"$store/backups/$instance/$first/backup_ro.pid"
+lock=$store/backups/$instance/$first/backup_ro.pid # a new file over the old one: ours are links of one file
+{ cat "$lock" && echo "$living"; } >"$lock"tmp && chown "$PG_USER:" "$lock"tmp && mv "$lock"tmp "$lock"
 chown "$PG_USER:" "$store/backups/$instance/$newest/backup.pid"
 pid=$(mount_it "$mnt" "$newest" | json pid)
 equal "the next taker drops the lines of the dead" "$(all_readers "${chain[@]:1}")" "$(wanted "$pid" "${chain[@]:1}")"

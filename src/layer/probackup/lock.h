@@ -24,7 +24,8 @@ struct lock_request {
 	bool now;	   /* neither wait for a latch nor look whether it is stale: -EAGAIN */
 	/*
 	 * For the locks of a whole chain, or NULL: -1 at first, then a file with our pid that the
-	 * latches are links of, where that can be had. The caller closes it. Not for several threads
+	 * latches are links of, where that can be had: nobody writes one of these files in place,
+	 * they are replaced or removed. The caller closes it. Not for several threads
 	 * while it is -1.
 	 */
 	int *line_fd;
