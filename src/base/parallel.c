@@ -33,7 +33,7 @@ static void *run_part(void *arg)
 	struct work *work = part->work;
 	unsigned i;
 
-	while (part->rc == 0 && (i = atomic_fetch_add(&work->next, 1)) < work->count) {
+	while (part->rc >= 0 && (i = atomic_fetch_add(&work->next, 1)) < work->count) {
 		part->rc = work->fn(work->ctx, i, &part->e);
 		part->failed_at = i;
 	}

@@ -2,7 +2,8 @@
  * The order matters. The helper is forked first, while there is little memory and every right.
  * Store and diff are opened with the owner's effective ids, so that what the owner may not read
  * fails here and by name. The mount needs the rights again. Only then they go, and with them every
- * way to files that are neither store nor diff; only after that threads and the ring are made.
+ * way to files that are neither store nor diff; only after that the threads and the ring that stay are
+ * made.
  */
 #include "cmd/daemon_internal.h"
 

@@ -27,6 +27,7 @@ struct daemon {
 	struct recovery recovery; /* what a new diff is prepared for */
 	pid_t pid;
 	bool served;
+	bool log_open;
 	bool confined; /* only the helper can unmount now */
 	uint64_t held; /* bytes of writes that the kernel may hold; 0: not known */
 	bool write_back;

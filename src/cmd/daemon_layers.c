@@ -108,6 +108,18 @@ static int finish_diff_and_tree(struct daemon *d, struct diff_opening *o, struct
 	return rc;
 }
 
+/* Before anything that has to say something is done in there. */
+static int open_log(struct daemon *d, int dirfd, struct errmsg *e)
+{
+	int rc;
+
+	if (d->plan->request->foreground || d->log_open)
+		return 0;
+	rc = log_open(dirfd, "log");
+	d->log_open = rc == 0;
+	return rc == 0 ? 0 : errmsg_set(e, rc, "cannot open the log: %s", strerror(-rc));
+}
+
 static int open_diff(struct daemon *d, struct errmsg *e)
 {
 	const struct mount_request *r = d->plan->request;
@@ -133,7 +145,9 @@ static int open_diff(struct daemon *d, struct errmsg *e)
 		rc = diff_begin(d->plan->diff, true, &binding, &options, e, &opening.diff);
 	if (rc != 0)
 		return rc;
-	rc = finish_diff_and_tree(d, &opening, e);
+	rc = open_log(d, diff_dirfd(opening.diff), e);
+	if (rc == 0)
+		rc = finish_diff_and_tree(d, &opening, e);
 	if (rc != 0) {
 		diff_close(opening.diff);
 		return rc;
@@ -185,16 +199,6 @@ static int place_recovery(struct daemon *d, struct errmsg *e)
 	return rc;
 }
 
-static int open_log(struct daemon *d, struct errmsg *e)
-{
-	int rc;
-
-	if (d->plan->request->foreground)
-		return 0;
-	rc = log_open(d->diff != NULL ? diff_dirfd(d->diff) : d->plan->run_fd, "log");
-	return rc == 0 ? 0 : errmsg_set(e, rc, "cannot open the log: %s", strerror(-rc));
-}
-
 static int open_chain(struct daemon *d, struct errmsg *e)
 {
 	const struct mount_request *r = d->plan->request;
@@ -235,7 +239,7 @@ static int open_layers(struct daemon *d, struct errmsg *e)
 	if (rc == 0)
 		rc = place_recovery(d, e);
 	if (rc == 0)
-		rc = open_log(d, e);
+		rc = open_log(d, d->plan->run_fd, e);
 	if (rc == 0)
 		rc = new_overlay(d, d->wal_dir, e);
 	if (rc == 0 && d->store->driver->keep != NULL && d->plan->cache != NULL)

@@ -188,6 +188,21 @@ static int sync_parent(const char *path)
 	return rc == -EACCES ? 0 : rc;
 }
 
+int diff_create_begin(struct diff *diff, struct errmsg *e)
+{
+	struct stat st;
+	int rc = sys_fstatat(diff->dirfd, "superblock", &st, AT_SYMLINK_NOFOLLOW);
+
+	if (rc != -ENOENT)
+		return 0;
+	rc = sys_fsync(diff->lock_fd);
+	if (rc == 0)
+		rc = sys_fsync(diff->dirfd);
+	return rc < 0 ? errmsg_set(e, rc, "cannot make a diff in '%s': %s", diff->path,
+				   strerror(-rc))
+		      : 0;
+}
+
 int diff_create(struct diff *diff, const struct diff_binding *binding, struct errmsg *e)
 {
 	char generation[] = "gen/1";
@@ -197,10 +212,6 @@ int diff_create(struct diff *diff, const struct diff_binding *binding, struct er
 	if (getrandom(sb.uuid, sizeof(sb.uuid), 0) != (ssize_t)sizeof(sb.uuid))
 		rc = -EIO;
 	memcpy(diff->uuid, sb.uuid, sizeof(diff->uuid));
-	if (rc == 0)
-		rc = sys_fsync(diff->lock_fd);
-	if (rc == 0)
-		rc = sys_fsync(diff->dirfd);
 	if (rc == 0)
 		rc = make_generation(diff, generation, e);
 	if (rc == 0)

@@ -106,6 +106,8 @@ int diff_begin(const char *path, bool create, const struct diff_binding *binding
 		rc = check_before(diff, create, binding, e);
 	if (rc == 0)
 		rc = lock_take(diff->dirfd, path, e, &diff->lock_fd, &diff->unclean);
+	if (rc == 0 && create)
+		rc = diff_create_begin(diff, e);
 	if (rc < 0) {
 		diff_close(diff);
 		return errmsg_set(e, rc, "diff '%s': %s", path, strerror(-rc));

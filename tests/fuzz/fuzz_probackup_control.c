@@ -32,12 +32,18 @@ static void check_control(const struct probackup_control *control)
 
 static void check_file(const uint8_t *data, size_t size, int rc)
 {
-	struct probackup_control control;
+	struct probackup_control control = {0};
 	struct errmsg e = {""};
 
 	fuzz_put(NAME, data, size);
 	FUZZ_CHECK(probackup_control_read(fuzz_dir(), "ID", &control, &e) == rc);
 	FUZZ_CHECK((rc == 0) == (e.text[0] == '\0'));
+	if (rc == 0) {
+		const struct probackup_control before = control;
+
+		FUZZ_CHECK(probackup_control_read(fuzz_dir(), "ID", &control, &e) == 0);
+		FUZZ_CHECK(memcmp(&control, &before, sizeof(control)) == 0);
+	}
 	fuzz_remove(NAME);
 	FUZZ_CHECK(probackup_control_read(fuzz_dir(), "ID", &control, &e) == -ENOENT);
 	FUZZ_CHECK(strlen(probackup_open_text(-ELOOP)) > 0);

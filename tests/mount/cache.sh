@@ -34,6 +34,14 @@ equal "the second mount builds nothing" "$(figure index_builds)" 0
 equal "it loads what the first has built" "$(figure index_loads)" "$builds"
 must leave
 
+# ---- what is said before it serves ----
+
+chmod g+w "$diff/cache"
+must clone >/dev/null
+check "a cache that others can write to is not used, the log says" grep -q "no index is kept in .* the owner's alone" "$diff/log"
+must leave
+chmod g-w "$diff/cache"
+
 # ---- reading changes nothing ----
 
 state() { (cd "$diff" && find superblock gen -type f -exec sha256sum {} + | sort); }

@@ -11,9 +11,11 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 static pid_t child; /* a process that lives until the test ends */
 
@@ -336,6 +338,59 @@ START_TEST(other_errors_are_errors)
 }
 END_TEST
 
+/* ---- several at a time ---- */
+
+enum { ROUNDS = 60, TAKERS = 2 };
+
+struct race {
+	_Atomic unsigned ready, done, failed, without_line;
+};
+
+static void take_in_race(struct race *race)
+{
+	struct errmsg e;
+	int reason, rc;
+	pid_t own = getpid();
+
+	race->ready++;
+	while (race->ready < TAKERS)
+		;
+	rc = share(own, 5000, 5000, &e, &reason);
+	race->failed += rc != 1;
+	race->done++;
+	while (race->done < TAKERS) /* it stays while its process lives */
+		(void)usleep(100);
+	if (rc == 1 && strstr(content("backup_ro.pid"), lines(&own, 1)) == NULL)
+		race->without_line++;
+	_exit(0);
+}
+
+/* Of two who remove a stale latch one must not remove the latch that the other has made since. */
+START_TEST(each_of_many_has_a_line)
+{
+	struct race *race = mmap(NULL, sizeof(*race), PROT_READ | PROT_WRITE,
+				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t dead = dead_pid();
+
+	ck_assert(race != MAP_FAILED);
+	for (unsigned n = 0; n < ROUNDS; n++) {
+		race->ready = race->done = 0;
+		(void)unlinkat(unit_dir, "backup_ro.pid", 0);
+		make_file("backup.pid", lines(&dead, 1), strlen(lines(&dead, 1)));
+		for (unsigned i = 0; i < TAKERS; i++) {
+			if (fork() == 0)
+				take_in_race(race);
+		}
+		for (unsigned i = 0; i < TAKERS; i++)
+			(void)wait(NULL);
+	}
+	ck_assert_uint_eq(race->failed, 0);
+	ck_assert_uint_eq(race->without_line, 0);
+	ck_assert_str_eq(content("backup.pid"), "(none)");
+	(void)munmap(race, sizeof(*race));
+}
+END_TEST
+
 /* ---- the locks of a chain ---- */
 
 static int member_dirs[3];
@@ -580,6 +635,7 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, a_failed_check_leaves_nothing);
 	tcase_add_test(t, an_unwritable_store_gives_no_lock_but_its_reason);
 	tcase_add_test(t, other_errors_are_errors);
+	tcase_add_test(t, each_of_many_has_a_line);
 	tcase_add_test(t, a_chain_has_one_file);
 	tcase_add_test(t, without_links_each_has_its_own);
 	tcase_add_test(t, a_line_that_cannot_be_removed_stays);

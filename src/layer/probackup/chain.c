@@ -2,11 +2,9 @@
  * layer/probackup/chain.c: opening the members of a chain.
  *
  * All locks are taken before any list is read, the FULL's first: from then on pg_probackup does not
- * change the files. Where nobody is in the way several threads take the others', in about that order;
- * else one after the other, as pg_probackup does, so that two who want the same backups wait for each
- * other once and not at several of them.
+ * change the files. One after the other, as it does itself: whoever holds one and waits for another
+ * must not be waited for by somebody who has that one.
  */
-#include "base/parallel.h"
 #include "base/sys.h"
 #include "base/util.h"
 #include "layer/drivers.h"
@@ -16,34 +14,27 @@
 #include <fcntl.h>
 #include <stdio.h>
 
-#define THREAD_LEAST 16u /* members, for a thread to pay */
-
 struct open_chain {
 	struct probackup_chain *chain;
 	const struct catalog_chain *members;
 	const struct store_options *options;
 	int instance_dirfd;
-	int line_fd; /* see lock.h */
-	bool now;    /* see lock.h */
+	unsigned at;	  /* the member being opened */
+	int lock_problem; /* errno of the first lock that could not be taken, or 0 */
+	int line_fd;	  /* see lock.h */
 	FILE *warnings;
-};
-
-/* A member being opened. */
-struct opening {
-	const struct open_chain *oc;
-	unsigned at;
 };
 
 /* Under the latch: is the backup still what the catalog said? A merge may have begun meanwhile. */
 static int check_again(void *ctx, struct errmsg *e)
 {
-	const struct opening *opening = ctx;
-	const struct open_chain *oc = opening->oc;
-	const struct catalog_backup *item = oc->members->items[opening->at];
+	const struct open_chain *oc = ctx;
+	const struct catalog_backup *item = oc->members->items[oc->at];
 	const struct catalog_backup *target = oc->members->items[oc->members->count - 1];
-	struct probackup_layer *member = &oc->chain->members[opening->at];
+	struct probackup_layer *member = &oc->chain->members[oc->at];
 	int rc;
 
+	member->control = item->control;
 	rc = probackup_control_read(member->base.dirfd, item->id, &member->control, e);
 	if (rc == 0)
 		rc = catalog_check_member(item->id, &member->control, target->id,
@@ -58,26 +49,26 @@ static int check_again(void *ctx, struct errmsg *e)
 	return 0;
 }
 
-static int lock_member(struct open_chain *oc, unsigned at, struct errmsg *e)
+static int lock_member(struct open_chain *oc, struct errmsg *e)
 {
-	struct probackup_layer *member = &oc->chain->members[at];
-	struct opening opening = {.oc = oc, .at = at};
+	struct probackup_layer *member = &oc->chain->members[oc->at];
 	struct lock_request request = {
 		.pid = oc->chain->lock_pid,
 		.held_ms = LOCK_HELD_MS,
 		.empty_ms = LOCK_EMPTY_MS,
-		.now = oc->now,
-		.line_fd = oc->line_fd >= 0 || at == 0 ? &oc->line_fd : NULL,
+		.line_fd = &oc->line_fd,
 	};
+	int reason = 0;
 	int rc;
 
 	if (request.pid == 0)
-		return check_again(&opening, e);
-	rc = lock_share(member->base.dirfd, member->base.id, &request, check_again, &opening,
-			&member->lock_problem, e);
+		return check_again(oc, e);
+	rc = lock_share(member->base.dirfd, member->base.id, &request, check_again, oc, &reason, e);
 	if (rc < 0)
 		return rc;
 	member->locked = rc > 0;
+	if (rc == 0 && oc->lock_problem == 0)
+		oc->lock_problem = reason;
 	return 0;
 }
 
@@ -102,62 +93,27 @@ static int open_map(struct probackup_layer *member, struct errmsg *e)
 	return 0;
 }
 
-static int open_member(struct open_chain *oc, unsigned at, struct errmsg *e)
+static int open_member(struct open_chain *oc, struct errmsg *e)
 {
-	struct probackup_layer *member = &oc->chain->members[at];
+	const char *id = oc->members->items[oc->at]->id;
+	struct probackup_layer *member = &oc->chain->members[oc->at];
 	int rc;
+
+	member->base.id = arena_strndup(oc->chain->arena, id, strlen(id));
+	if (member->base.id == NULL)
+		return -ENOMEM;
 
 	member->base.dirfd =
 		sys_open_beneath(oc->instance_dirfd, member->base.id, O_RDONLY | O_DIRECTORY);
 	if (member->base.dirfd < 0)
 		return errmsg_set(e, member->base.dirfd, "backup %s: %s", member->base.id,
 				  probackup_open_text(member->base.dirfd));
-	rc = lock_member(oc, at, e);
+	rc = lock_member(oc, e);
 	if (rc == 0)
 		rc = open_map(member, e);
 	member->base.page_checksums = member->control.checksum_version != 0;
 	member->base.unsummed = !member->control.has_crc;
 	return rc;
-}
-
-static int open_but_first(void *ctx, unsigned i, struct errmsg *e)
-{
-	return open_member(ctx, i + 1, e);
-}
-
-static void close_member(struct probackup_chain *chain, struct probackup_layer *member);
-
-static int open_members(struct open_chain *oc, struct errmsg *e)
-{
-	struct probackup_chain *chain = oc->chain;
-	int rc = open_member(oc, 0, e);
-
-	if (rc < 0)
-		return rc;
-	sys_expect_fds(oc->instance_dirfd, 2 * chain->base.count + 64);
-	oc->now = true;
-	rc = parallel_for(chain->base.count - 1, THREAD_LEAST, open_but_first, oc, e);
-	oc->now = false;
-	if (rc != -EAGAIN)
-		return rc;
-	rc = 0;
-	for (unsigned i = 1; i < chain->base.count; i++)
-		close_member(chain, &chain->members[i]);
-	for (unsigned i = 1; i < chain->base.count && rc == 0; i++)
-		rc = open_member(oc, i, e);
-	return rc;
-}
-
-static int name_members(struct open_chain *oc)
-{
-	for (unsigned i = 0; i < oc->members->count; i++) {
-		const char *id = oc->members->items[i]->id;
-
-		oc->chain->members[i].base.id = arena_strndup(oc->chain->arena, id, strlen(id));
-		if (oc->chain->members[i].base.id == NULL)
-			return -ENOMEM;
-	}
-	return 0;
 }
 
 static int chain_new(unsigned count, pid_t lock_pid, struct probackup_chain **ret)
@@ -231,18 +187,13 @@ static void warn_member(struct open_chain *oc, const struct probackup_layer *mem
 static void warn(struct open_chain *oc, bool has_external)
 {
 	const char *target = oc->members->items[oc->members->count - 1]->id;
-	int lock_problem = 0;
 
-	for (unsigned i = oc->members->count; i-- > 0;) {
-		if (oc->chain->members[i].lock_problem != 0)
-			lock_problem = oc->chain->members[i].lock_problem;
-	}
-	if (lock_problem != 0)
+	if (oc->lock_problem != 0)
 		(void)fprintf(oc->warnings,
 			      "the store cannot be written (%s): pg_probackup is not kept from "
 			      "deleting or "
 			      "merging backups of this chain while it is mounted\n",
-			      errmsg_text(NULL, -lock_problem));
+			      errmsg_text(NULL, -oc->lock_problem));
 	if (has_external && oc->options->external)
 		external_describe(
 			oc->warnings, target,
@@ -286,10 +237,10 @@ static int open_all(struct open_chain *oc, struct errmsg *e)
 	struct probackup_chain *chain = oc->chain;
 	const struct probackup_control *target;
 	bool has_external = false;
-	int rc = name_members(oc);
+	int rc = 0;
 
-	if (rc == 0)
-		rc = open_members(oc, e);
+	for (oc->at = 0; oc->at < chain->base.count && rc == 0; oc->at++)
+		rc = open_member(oc, e);
 	util_closep(&oc->line_fd);
 	if (rc == 0)
 		rc = load_chain(chain, oc->options, &has_external, e);
@@ -340,7 +291,6 @@ static void close_member(struct probackup_chain *chain, struct probackup_layer *
 
 	if (member->locked)
 		lock_unshare(member->base.dirfd, &request);
-	member->locked = false;
 	util_closep(&member->map_fd);
 	util_closep(&member->base.dirfd);
 }

@@ -438,6 +438,7 @@ int probackup_control_read(int dirfd, const char *id, struct probackup_control *
 {
 	_cleanup_free_ char *data = NULL;
 	struct errmsg why = {""};
+	XXH128_hash_t digest;
 	size_t len;
 	int rc;
 
@@ -445,9 +446,13 @@ int probackup_control_read(int dirfd, const char *id, struct probackup_control *
 	if (rc < 0)
 		return errmsg_set(e, rc, "backup %s: backup.control: %s", id,
 				  probackup_open_text(rc));
+	digest = XXH3_128bits(data, len);
+	if (XXH128_isEqual(digest, ret->digest))
+		return 0;
 	rc = probackup_control_parse(data, len, ret, &why);
 	if (rc < 0)
 		return errmsg_set(e, rc, "backup %s: backup.control: %s", id,
 				  errmsg_text(&why, rc));
+	ret->digest = digest;
 	return 0;
 }

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <xxhash.h>
 
 #define PROBACKUP_ID_MAX       13u /* digits of 2^64-1 in base 36 */
 #define PROBACKUP_CONTROL_MAX  (256u << 10)
@@ -62,13 +63,17 @@ struct probackup_control {
 	char compress_alg[16];		   /* what the run was told, "" if not given */
 	char program_text[24];		   /* the version as it stands there */
 	char unknown_key[32]; /* the first key this program does not know, "" if none */
+	XXH128_hash_t digest; /* of the file, when it was read */
 };
 
 /* -EUCLEAN with "line N: ..." or "no status" in e for what cannot be a backup.control. */
 int probackup_control_parse(const char *data, size_t len, struct probackup_control *ret,
 			    struct errmsg *e);
 
-/* Reads and parses dirfd/backup.control; e names the backup. */
+/*
+ * Reads and parses dirfd/backup.control; e names the backup. *ret is zeroed before, or what an earlier call gave:
+ * where the file is still the same it stays.
+ */
 int probackup_control_read(int dirfd, const char *id, struct probackup_control *ret,
 			   struct errmsg *e);
 

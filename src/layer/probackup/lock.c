@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -32,32 +33,15 @@ struct held {
 };
 
 /*
- * Guards the list and serialises the whole protocol for a directory within the process: a latch with
- * our own pid in it, seen by another thread, would be taken for a stale one. By the directory's
- * number, so that the members of a chain do not wait for each other.
+ * Guards the list and serialises the whole protocol within the process: a latch with our own pid in
+ * it, seen by another thread, would be taken for a stale one.
  */
-#define SHARDS 16u
-static struct shard {
-	pthread_mutex_t mutex;
-	struct held *list; /* guarded by: mutex */
-} shards[SHARDS] = {[0 ... SHARDS - 1] = {.mutex = PTHREAD_MUTEX_INITIALIZER}};
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct held *held_list; /* guarded by: mutex */
 
-static struct shard *shard_lock(const struct stat *st)
+static struct held **find_held(const struct stat *st, pid_t pid)
 {
-	struct shard *shard = &shards[st->st_ino % SHARDS];
-
-	(void)pthread_mutex_lock(&shard->mutex);
-	return shard;
-}
-
-static void shard_unlock(struct shard *shard)
-{
-	(void)pthread_mutex_unlock(&shard->mutex);
-}
-
-static struct held **find_held(struct shard *shard, const struct stat *st, pid_t pid)
-{
-	struct held **at = &shard->list;
+	struct held **at = &held_list;
 
 	while (*at != NULL &&
 	       ((*at)->dev != st->st_dev || (*at)->ino != st->st_ino || (*at)->pid != pid))
@@ -145,15 +129,28 @@ static bool holder_lives(const struct holder *holder)
 	       (holder->pid != 0 && holder->pid != (long)getpid() && process_lives(holder->pid));
 }
 
-/* Removes a latch that nobody holds, unless it has become another one meanwhile. */
+/*
+ * Removes a latch that nobody holds, unless it has become another one meanwhile. Of two who remove
+ * the same one the second would remove what the first has made since: so whoever removes it holds
+ * the file's flock. Where there is none, and beside pg_probackup, that can still happen.
+ */
 static int remove_stale(int dirfd, const struct holder *stale)
 {
+	_cleanup_close_ int fd = -1;
 	struct holder again;
-	int rc = read_holder(dirfd, &again);
+	struct stat st;
+	int rc;
 
+	fd = sys_open_beneath(dirfd, LATCH, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	(void)sys_flock(fd, LOCK_EX);
+	rc = sys_fstat(fd, &st);
+	if (rc == 0)
+		rc = read_holder(dirfd, &again);
 	if (rc < 0)
 		return rc == -ENOENT ? 0 : rc;
-	if (again.ino != stale->ino || again.pid != stale->pid)
+	if (st.st_ino != stale->ino || again.ino != stale->ino || again.pid != stale->pid)
 		return 0;
 	rc = sys_unlinkat(dirfd, LATCH, 0);
 	return rc == -ENOENT ? 0 : rc;
@@ -162,9 +159,8 @@ static int remove_stale(int dirfd, const struct holder *stale)
 /* Makes the latch with our pid in it: 0, or -EEXIST. */
 static int create_latch(int dirfd, int *line_fd)
 {
-	_cleanup_close_ int fd = -1;
 	char text[16];
-	int rc;
+	int fd, rc, rc_close;
 
 	/* Of another file system, or of one without links: a file of its own, then. */
 	rc = line_fd != NULL && *line_fd >= 0 ? sys_link_fd(*line_fd, dirfd, LATCH) : -EXDEV;
@@ -175,10 +171,13 @@ static int create_latch(int dirfd, int *line_fd)
 		return fd;
 	(void)snprintf(text, sizeof(text), "%d\n", (int)getpid());
 	rc = sys_pwrite_full(fd, text, strlen(text), 0);
+	rc_close = sys_close(fd);
+	if (rc == 0)
+		rc = rc_close;
 	if (rc < 0)
 		(void)sys_unlinkat(dirfd, LATCH, 0);
 	else if (line_fd != NULL && *line_fd < 0)
-		*line_fd = TAKE_FD(fd);
+		*line_fd = sys_openat(dirfd, LATCH, O_RDONLY | O_NOFOLLOW, 0);
 	return rc;
 }
 
@@ -209,8 +208,6 @@ static int latch_take(int dirfd, const char *id, const struct lock_request *requ
 
 		if (rc != -EEXIST)
 			return rc;
-		if (request->now)
-			return -EAGAIN;
 		rc = read_holder(dirfd, &holder);
 		if (rc == -ENOENT)
 			continue;
@@ -299,9 +296,9 @@ static int turn_latch_into_lines(int dirfd, pid_t pid)
 }
 
 /* Under the mutex and the latch. 1: and the latch is dropped. */
-static int add_line(struct shard *shard, int dirfd, const struct stat *st, pid_t pid)
+static int add_line(int dirfd, const struct stat *st, pid_t pid)
 {
-	struct held **at = find_held(shard, st, pid);
+	struct held **at = find_held(st, pid);
 	struct held *new = NULL;
 	int rc;
 
@@ -328,26 +325,27 @@ static int add_line(struct shard *shard, int dirfd, const struct stat *st, pid_t
 	return rc;
 }
 
-static int share_locked(struct shard *shard, int dirfd, const struct stat *st, const char *id,
-			const struct lock_request *request,
+static int share_locked(int dirfd, const char *id, const struct lock_request *request,
 			int (*check)(void *ctx, struct errmsg *e), void *ctx, int *ret_reason,
 			struct errmsg *e)
 {
+	struct stat st;
 	int rc, rc_line = 0;
 
+	rc = sys_fstat(dirfd, &st);
+	if (rc < 0)
+		return errmsg_set(e, rc, "backup %s: %s", id, errmsg_text(NULL, rc));
 	rc = latch_take(dirfd, id, request, e);
 	if (store_is_unwritable(rc)) {
 		*ret_reason = -rc;
 		return check(ctx, e);
 	}
-	if (rc == -EAGAIN)
-		return rc;
 	if (rc < 0)
 		return errmsg_set(e, rc, "backup %s: cannot take backup.pid: %s", id,
 				  probackup_open_text(rc));
 	rc = check(ctx, e);
 	if (rc == 0)
-		rc_line = add_line(shard, dirfd, st, request->pid);
+		rc_line = add_line(dirfd, &st, request->pid);
 	if (rc_line <= 0)
 		latch_drop(dirfd);
 	if (rc < 0)
@@ -368,23 +366,23 @@ int lock_share(int dirfd, const char *id, const struct lock_request *request,
 	       int (*check)(void *ctx, struct errmsg *e), void *ctx, int *ret_reason,
 	       struct errmsg *e)
 {
-	struct shard *shard;
-	struct stat st;
-	int rc = sys_fstat(dirfd, &st);
+	int rc;
 
-	if (rc < 0)
-		return errmsg_set(e, rc, "backup %s: %s", id, errmsg_text(NULL, rc));
-	shard = shard_lock(&st);
-	rc = share_locked(shard, dirfd, &st, id, request, check, ctx, ret_reason, e);
-	shard_unlock(shard);
+	(void)pthread_mutex_lock(&mutex);
+	rc = share_locked(dirfd, id, request, check, ctx, ret_reason, e);
+	(void)pthread_mutex_unlock(&mutex);
 	return rc;
 }
 
-static void unshare_locked(struct shard *shard, int dirfd, const struct stat *st,
-			   const struct lock_request *request)
+static void unshare_locked(int dirfd, const struct lock_request *request)
 {
-	struct held **at = find_held(shard, st, request->pid), *held = *at;
+	struct held **at, *held;
+	struct stat st;
 
+	if (sys_fstat(dirfd, &st) < 0)
+		return;
+	at = find_held(&st, request->pid);
+	held = *at;
 	if (held == NULL || --held->count > 0)
 		return;
 	*at = held->next;
@@ -415,27 +413,17 @@ static bool has_line(int dirfd, pid_t pid)
 
 void lock_release(int dirfd, const struct lock_request *request)
 {
-	struct shard *shard;
-	struct stat st;
-
-	if (sys_fstat(dirfd, &st) < 0)
-		return;
-	shard = shard_lock(&st);
+	(void)pthread_mutex_lock(&mutex);
 	if (has_line(dirfd, request->pid) && latch_take(dirfd, "", request, NULL) == 0) {
 		(void)rewrite_lines(dirfd, request->pid, false);
 		latch_drop(dirfd);
 	}
-	shard_unlock(shard);
+	(void)pthread_mutex_unlock(&mutex);
 }
 
 void lock_unshare(int dirfd, const struct lock_request *request)
 {
-	struct shard *shard;
-	struct stat st;
-
-	if (sys_fstat(dirfd, &st) < 0)
-		return;
-	shard = shard_lock(&st);
-	unshare_locked(shard, dirfd, &st, request);
-	shard_unlock(shard);
+	(void)pthread_mutex_lock(&mutex);
+	unshare_locked(dirfd, request);
+	(void)pthread_mutex_unlock(&mutex);
 }

@@ -14,19 +14,16 @@
 
 #include "base/err.h"
 
-#include <stdbool.h>
 #include <sys/types.h>
 
 struct lock_request {
 	pid_t pid;	   /* whose line; it must live as long as the lock is wanted */
 	unsigned held_ms;  /* how long to wait for a living holder of the latch */
 	unsigned empty_ms; /* how long a latch without a pid may be one that is being written */
-	bool now;	   /* neither wait for a latch nor look whether it is stale: -EAGAIN */
 	/*
 	 * For the locks of a whole chain, or NULL: -1 at first, then a file with our pid that the
 	 * latches are links of, where that can be had: nobody writes one of these files in place,
-	 * they are replaced or removed. The caller closes it. Not for several threads
-	 * while it is -1.
+	 * they are replaced or removed. The caller closes it.
 	 */
 	int *line_fd;
 };

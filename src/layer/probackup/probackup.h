@@ -46,7 +46,6 @@ struct probackup_layer {
 	int map_fd; /* page_header_map, -1 if missing */
 	uint64_t map_size;
 	bool locked;
-	int lock_problem; /* errno: why there is no lock, or 0 */
 	struct probackup_control control;
 };
 
