@@ -91,6 +91,7 @@ static void add_name(struct mnode *dir, const char *name, struct mnode *node)
 		dir->names = need(reallocarray(dir->names, dir->name_cap, sizeof(*dir->names)));
 	}
 	dir->names[dir->name_count++] = (struct mname){.name = need(strdup(name)), .node = node};
+	node->wal |= strlen(name) == 24 && strspn(name, "0123456789ABCDEF") == 24;
 	if (is_dir(node)) {
 		node->parent = dir;
 		node->nlink = MAX(node->nlink, 2u);

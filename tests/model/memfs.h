@@ -36,6 +36,7 @@ struct mnode {
 	bool touched; /* changed or looked into: compared at the end */
 	bool times_known;
 	bool mapped;	      /* pages may be dirty: their write-back sets the time */
+	bool wal;	      /* has, or had, the name of a WAL segment */
 	int64_t atime, mtime; /* nanoseconds, if known */
 	char *target;
 	struct mname *names; /* directories; unsorted */

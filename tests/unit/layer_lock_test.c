@@ -6,12 +6,12 @@
 #include "base/util.h"
 #include "layer/probackup/lock.h"
 #include "layer_check.h"
+#include "layer_lock_util.h"
 #include "unit.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -35,39 +35,6 @@ static void teardown(void)
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
 	check_teardown();
-}
-
-/* The number of a process that is gone. */
-static pid_t dead_pid(void)
-{
-	pid_t pid = fork();
-
-	if (pid == 0)
-		_exit(0);
-	waitpid(pid, NULL, 0);
-	return pid;
-}
-
-static const char *content(const char *name)
-{
-	static char text[256];
-	_cleanup_free_ char *data = NULL;
-	size_t len;
-
-	if (sys_read_file(unit_dir, name, sizeof(text) - 1, &data, &len) < 0)
-		return "(none)";
-	snprintf(text, sizeof(text), "%s", data);
-	return text;
-}
-
-static const char *lines(const pid_t *pids, unsigned count)
-{
-	static char text[256];
-	size_t len = 0;
-
-	for (unsigned i = 0; i < count; i++)
-		len += (size_t)snprintf(text + len, sizeof(text) - len, "%d\n", (int)pids[i]);
-	return text;
 }
 
 static unsigned checks;
@@ -338,165 +305,6 @@ START_TEST(other_errors_are_errors)
 }
 END_TEST
 
-/* ---- several at a time ---- */
-
-enum { ROUNDS = 60, TAKERS = 2 };
-
-struct race {
-	_Atomic unsigned ready, done, failed, without_line;
-};
-
-static void take_in_race(struct race *race)
-{
-	struct errmsg e;
-	int reason, rc;
-	pid_t own = getpid();
-
-	race->ready++;
-	while (race->ready < TAKERS)
-		;
-	rc = share(own, 5000, 5000, &e, &reason);
-	race->failed += rc != 1;
-	race->done++;
-	while (race->done < TAKERS) /* it stays while its process lives */
-		(void)usleep(100);
-	if (rc == 1 && strstr(content("backup_ro.pid"), lines(&own, 1)) == NULL)
-		race->without_line++;
-	_exit(0);
-}
-
-/* Of two who remove a stale latch one must not remove the latch that the other has made since. */
-START_TEST(each_of_many_has_a_line)
-{
-	struct race *race = mmap(NULL, sizeof(*race), PROT_READ | PROT_WRITE,
-				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	pid_t dead = dead_pid();
-
-	ck_assert(race != MAP_FAILED);
-	for (unsigned n = 0; n < ROUNDS; n++) {
-		race->ready = race->done = 0;
-		(void)unlinkat(unit_dir, "backup_ro.pid", 0);
-		make_file("backup.pid", lines(&dead, 1), strlen(lines(&dead, 1)));
-		for (unsigned i = 0; i < TAKERS; i++) {
-			if (fork() == 0)
-				take_in_race(race);
-		}
-		for (unsigned i = 0; i < TAKERS; i++)
-			(void)wait(NULL);
-	}
-	ck_assert_uint_eq(race->failed, 0);
-	ck_assert_uint_eq(race->without_line, 0);
-	ck_assert_str_eq(content("backup.pid"), "(none)");
-	(void)munmap(race, sizeof(*race));
-}
-END_TEST
-
-/* ---- the locks of a chain ---- */
-
-static int member_dirs[3];
-
-static void make_members(void)
-{
-	for (unsigned i = 0; i < ARRAY_SIZE(member_dirs); i++) {
-		char name[] = {'m', (char)('0' + i), '\0'};
-
-		ck_assert_int_eq(sys_mkdirat(unit_dir, name, 0700), 0);
-		member_dirs[i] = sys_openat(unit_dir, name, O_RDONLY | O_DIRECTORY, 0);
-		ck_assert_int_ge(member_dirs[i], 0);
-	}
-}
-
-static void share_members(struct lock_request *request)
-{
-	int quiet = 0, line_fd = -1;
-
-	request->line_fd = &line_fd;
-	for (unsigned i = 0; i < ARRAY_SIZE(member_dirs); i++) {
-		struct errmsg e;
-		int reason;
-
-		ck_assert_int_eq(
-			lock_share(member_dirs[i], "X", request, check, &quiet, &reason, &e), 1);
-	}
-	request->line_fd = NULL;
-	ck_assert_int_ge(line_fd, 0);
-	sys_close(line_fd);
-}
-
-static nlink_t assert_line(unsigned member, pid_t pid)
-{
-	_cleanup_free_ char *data = NULL;
-	struct stat st;
-	size_t len;
-
-	ck_assert_int_eq(sys_fstatat(member_dirs[member], "backup.pid", &st, 0), -ENOENT);
-	ck_assert_int_eq(sys_read_file(member_dirs[member], "backup_ro.pid", 64, &data, &len), 0);
-	ck_assert_str_eq(data, lines(&pid, 1));
-	ck_assert_int_eq(sys_fstatat(member_dirs[member], "backup_ro.pid", &st, 0), 0);
-	ck_assert_uint_eq(st.st_mode, S_IFREG | 0600);
-	return st.st_nlink;
-}
-
-static void assert_no_line(unsigned member)
-{
-	struct stat st;
-
-	ck_assert_int_eq(sys_fstatat(member_dirs[member], "backup_ro.pid", &st, 0), -ENOENT);
-	ck_assert_int_eq(sys_fstatat(member_dirs[member], "backup.pid", &st, 0), -ENOENT);
-}
-
-static void close_members(void)
-{
-	for (unsigned i = 0; i < ARRAY_SIZE(member_dirs); i++)
-		sys_close(member_dirs[i]);
-}
-
-/* What another process does with its line in one of them does not change the others. */
-START_TEST(a_chain_has_one_file)
-{
-	struct lock_request own = {.pid = getpid()}, other = {.pid = child};
-	struct errmsg e;
-	int reason, quiet = 0;
-
-	make_members();
-	share_members(&own);
-	for (unsigned i = 0; i < ARRAY_SIZE(member_dirs); i++)
-		ck_assert_uint_eq(assert_line(i, getpid()), ARRAY_SIZE(member_dirs));
-	ck_assert_int_eq(lock_share(member_dirs[0], "X", &other, check, &quiet, &reason, &e), 1);
-	ck_assert_uint_eq(assert_line(1, getpid()), 2);
-	lock_unshare(member_dirs[0], &own);
-	ck_assert_uint_eq(assert_line(0, child), 1);
-	ck_assert_uint_eq(assert_line(2, getpid()), 2);
-	lock_unshare(member_dirs[1], &own);
-	lock_unshare(member_dirs[2], &own);
-	lock_unshare(member_dirs[0], &other);
-	for (unsigned i = 0; i < ARRAY_SIZE(member_dirs); i++)
-		assert_no_line(i);
-	close_members();
-}
-END_TEST
-
-/* On a file system without them, or when /proc is not there. */
-START_TEST(without_links_each_has_its_own)
-{
-	struct lock_request own = {.pid = getpid()};
-
-	make_members();
-	sys_set_hook(&hook);
-	fault.call = SYS_CALL_LINK;
-	fault.path = NULL;
-	fault.rc = -EPERM;
-	share_members(&own);
-	for (unsigned i = 0; i < ARRAY_SIZE(member_dirs); i++)
-		ck_assert_uint_eq(assert_line(i, getpid()), 1);
-	for (unsigned i = 0; i < ARRAY_SIZE(member_dirs); i++) {
-		lock_unshare(member_dirs[i], &own);
-		assert_no_line(i);
-	}
-	close_members();
-}
-END_TEST
-
 START_TEST(a_line_that_cannot_be_removed_stays)
 {
 	pid_t own = getpid();
@@ -635,9 +443,6 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, a_failed_check_leaves_nothing);
 	tcase_add_test(t, an_unwritable_store_gives_no_lock_but_its_reason);
 	tcase_add_test(t, other_errors_are_errors);
-	tcase_add_test(t, each_of_many_has_a_line);
-	tcase_add_test(t, a_chain_has_one_file);
-	tcase_add_test(t, without_links_each_has_its_own);
 	tcase_add_test(t, a_line_that_cannot_be_removed_stays);
 	tcase_add_test(t, too_many_readers);
 	tcase_add_test(t, every_member_is_locked);

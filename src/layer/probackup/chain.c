@@ -239,6 +239,8 @@ static int open_all(struct open_chain *oc, struct errmsg *e)
 	bool has_external = false;
 	int rc = 0;
 
+	/* Two a member, and what is opened later beside threads. */
+	sys_expect_fds(oc->instance_dirfd, 2 * chain->base.count + 64);
 	for (oc->at = 0; oc->at < chain->base.count && rc == 0; oc->at++)
 		rc = open_member(oc, e);
 	util_closep(&oc->line_fd);
