@@ -78,7 +78,9 @@ END
 	rc=$?
 	if [ $rc = 0 ]; then ok "$1: $line"; else not_ok "$1" "$line"; fi
 }
-flat "allocated bytes" 0
+# The pools of buffers are made as they are needed, and most of a buffer is never touched: where a run needs one more only late,
+# that is no growth. A leak that is smaller shows in what is resident.
+flat "allocated bytes" 0 $((128 << 20))
 flat "resident KiB" 1 1024
 flat "descriptors" 2
 echo "# $processed transactions, $(cat "$base/others") other mounts"
