@@ -63,12 +63,17 @@ one_full() {
 		stopped=', the server had stopped'
 	fi
 	kill -0 "$pid" || { echo "the mount has gone"; return 1; }
-	if kill -0 "$postmaster" 2>/dev/null; then
-		take_down || return 1
-	elif [ "$wal" = native ]; then
-		timeout 150 "$PGOVERLAY" down "$mnt" || return 1
-	else
-		timeout 60 "$PGOVERLAY" umount "$mnt" || return 1
+	# Also one that seemed to live may be ending by itself.
+	if ! kill -0 "$postmaster" 2>/dev/null || ! (take_down); then
+		for ((i = 0; i < 100; i++)); do
+			kill -0 "$postmaster" 2>/dev/null || break
+			sleep 0.1
+		done
+		if [ "$wal" = native ]; then
+			timeout 150 "$PGOVERLAY" down "$mnt" || return 1
+		else
+			timeout 60 "$PGOVERLAY" umount "$mnt" || return 1
+		fi
 	fi
 	bring_up || { echo "it does not come up when there is room again"; return 1; }
 	all_there
