@@ -4,12 +4,31 @@
 #include "base/parallel.h"
 #include "base/util.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 
 #define THREADS_MAX 4u
+
+unsigned parallel_processors(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
+
+int thread_start(pthread_t *ret, void *(*fn)(void *arg), void *arg)
+{
+	sigset_t all, old;
+	int rc;
+
+	/* A thread inherits the mask of its creator. */
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = pthread_create(ret, NULL, fn, arg);
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return -rc;
+}
 
 struct work {
 	unsigned count;
@@ -43,24 +62,13 @@ static void *run_part(void *arg)
 	return NULL;
 }
 
-static unsigned processors(void)
-{
-	cpu_set_t set;
-
-	return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
-}
-
 static unsigned start(struct part *parts, unsigned wanted)
 {
-	sigset_t all, old;
 	unsigned started = 0;
 
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
 	while (started < wanted &&
-	       pthread_create(&parts[started].thread, NULL, run_part, &parts[started]) == 0)
+	       thread_start(&parts[started].thread, run_part, &parts[started]) == 0)
 		started++;
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return started;
 }
 
@@ -69,7 +77,7 @@ int parallel_for(unsigned count, unsigned least, int (*fn)(void *ctx, unsigned i
 {
 	struct work work = {.count = count, .fn = fn, .ctx = ctx};
 	struct part parts[THREADS_MAX] = {0};
-	unsigned threads = MIN(MIN(count / MAX(least, 1u), processors()), THREADS_MAX), others;
+	unsigned threads = MIN(MIN(count / MAX(least, 1u), parallel_processors()), THREADS_MAX), others;
 	const struct part *first = NULL;
 
 	for (unsigned i = 0; i < THREADS_MAX; i++)

@@ -1,10 +1,18 @@
 /*
- * base/parallel.h: the same work for many things, on a few threads for as long as it takes.
+ * base/parallel.h: threads: starting one, and the same work for many things on a few of them for as long as it takes.
  */
 #ifndef BASE_PARALLEL_H
 #define BASE_PARALLEL_H
 
 #include "base/err.h"
+
+#include <pthread.h>
+
+/* How many this process may use; at least 1. */
+unsigned parallel_processors(void);
+
+/* A thread with all signals blocked: they belong to the one that serves. 0 or -errno. */
+int thread_start(pthread_t *ret, void *(*fn)(void *arg), void *arg);
 
 /*
  * Calls fn(ctx, i, e) for each i below count: in ascending order, but several at once, on the calling thread and up to

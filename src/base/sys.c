@@ -294,13 +294,10 @@ int sys_renameat(int dirfd, const char *path, int dirfd2, const char *path2)
 
 void sys_expect_fds(int fd, unsigned count)
 {
-	int lowest = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	int high = lowest < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, lowest + (int)MIN(count, 100000u));
+	int high = fcntl(fd, F_DUPFD_CLOEXEC, fd + (int)MIN(count, 100000u));
 
 	if (high >= 0)
 		(void)close(high);
-	if (lowest >= 0)
-		(void)close(lowest);
 }
 
 int sys_link_fd(int fd, int dirfd, const char *path)

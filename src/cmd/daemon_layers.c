@@ -6,15 +6,15 @@
 #include "cmd/daemon_internal.h"
 
 #include "base/log.h"
+#include "base/parallel.h"
 #include "base/util.h"
 #include "cmd/host.h"
 #include "cmd/rights.h"
 #include "cmd/wal.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #define JOURNAL_LIMIT 0 /* the diff's default */
 
@@ -90,14 +90,9 @@ static void *finish_diff(void *arg)
 static int finish_diff_and_tree(struct daemon *d, struct diff_opening *o, struct errmsg *e)
 {
 	pthread_t thread;
-	sigset_t all, old;
-	bool apart;
+	bool apart = thread_start(&thread, finish_diff, o) == 0;
 	int rc;
 
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	apart = pthread_create(&thread, NULL, finish_diff, o) == 0;
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (!apart)
 		(void)finish_diff(o);
 	rc = d->tree == NULL ? new_tree(d, e) : 0;

@@ -7,6 +7,7 @@
  */
 #include "cmd/verify_clone.h"
 
+#include "base/parallel.h"
 #include "base/sys.h"
 #include "base/util.h"
 #include "cmd/bring_up.h"
@@ -256,7 +257,7 @@ static int prepare(struct checking *c)
 	unsigned jobs = c->clone->request->jobs;
 
 	(void)snprintf(c->port, sizeof(c->port), "%u", up->facts.port);
-	(void)snprintf(c->jobs, sizeof(c->jobs), "%u", jobs > 0 ? jobs : bulk_processors());
+	(void)snprintf(c->jobs, sizeof(c->jobs), "%u", jobs > 0 ? jobs : parallel_processors());
 	if (up->bin.major < MAJOR_AMCHECK || pgbin_has_library(&up->bin, "amcheck", NULL, false))
 		return 0;
 	if (asprintf(&c->libraries,

@@ -3,6 +3,7 @@
  *
  * The largest file first. A thread takes the next part of a file that another one has begun, or begins the next one.
  */
+#include "base/parallel.h"
 #include "base/sys.h"
 #include "base/util.h"
 #include "cmd/verify.h"
@@ -216,7 +217,7 @@ static int start_worker(struct pool *p, const pthread_attr_t *attr, pthread_t *r
 static int run_pool(struct pool *p)
 {
 	const struct verify_request *r = &p->v->request;
-	unsigned jobs = MIN(r->jobs > 0 ? r->jobs : bulk_processors(), JOBS_MAX), started = 0;
+	unsigned jobs = MIN(r->jobs > 0 ? r->jobs : parallel_processors(), JOBS_MAX), started = 0;
 	pthread_t threads[JOBS_MAX];
 	pthread_attr_t attr;
 

@@ -190,12 +190,8 @@ static int sync_parent(const char *path)
 
 int diff_create_begin(struct diff *diff, struct errmsg *e)
 {
-	struct stat st;
-	int rc = sys_fstatat(diff->dirfd, "superblock", &st, AT_SYMLINK_NOFOLLOW);
+	int rc = sys_fsync(diff->lock_fd);
 
-	if (rc != -ENOENT)
-		return 0;
-	rc = sys_fsync(diff->lock_fd);
 	if (rc == 0)
 		rc = sys_fsync(diff->dirfd);
 	return rc < 0 ? errmsg_set(e, rc, "cannot make a diff in '%s': %s", diff->path,

@@ -46,10 +46,11 @@ static int load(struct diff *diff, const struct diff_binding *binding, struct er
 
 /* Before the lock, so that a directory that is no diff of ours stays untouched. */
 static int check_before(struct diff *diff, bool create, const struct diff_binding *binding,
-			struct errmsg *e)
+			struct errmsg *e, bool *ret_new)
 {
 	int rc = load(diff, binding, e);
 
+	*ret_new = rc == -ENOENT;
 	if (rc != -ENOENT)
 		return rc;
 	if (!create)
@@ -91,6 +92,7 @@ int diff_begin(const char *path, bool create, const struct diff_binding *binding
 	       const struct diff_options *options, struct errmsg *e, struct diff **ret)
 {
 	struct diff *diff = calloc(1, sizeof(*diff));
+	bool is_new = false;
 	int rc;
 
 	if (!diff || !(diff->path = strdup(path))) {
@@ -103,10 +105,10 @@ int diff_begin(const char *path, bool create, const struct diff_binding *binding
 	diff->next_id = DIFF_ID_FIRST;
 	rc = open_dir(diff, create, e);
 	if (rc == 0)
-		rc = check_before(diff, create, binding, e);
+		rc = check_before(diff, create, binding, e, &is_new);
 	if (rc == 0)
 		rc = lock_take(diff->dirfd, path, e, &diff->lock_fd, &diff->unclean);
-	if (rc == 0 && create)
+	if (rc == 0 && is_new)
 		rc = diff_create_begin(diff, e);
 	if (rc < 0) {
 		diff_close(diff);

@@ -234,7 +234,7 @@ bool lock_is_ours(int dirfd);
 void lock_mark_clean(int fd);
 
 /* ---- create.c ---- */
-/* If there is no diff yet: the lock that tells an unfinished one from other people's files is durable before anything else. */
+/* The lock, which tells an unfinished diff from other people's files, is durable before anything else is made. */
 int diff_create_begin(struct diff *diff, struct errmsg *e);
 /* Makes a diff in dirfd, which is empty or was left unfinished; the superblock comes last. */
 int diff_create(struct diff *diff, const struct diff_binding *binding, struct errmsg *e);

@@ -8,13 +8,12 @@
  */
 #include "io/engine_internal.h"
 
+#include "base/parallel.h"
 #include "base/util.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 
 #define POOL_MAX_DEFAULT 16u
 #define POOL_MAX	 256u
@@ -58,30 +57,20 @@ static void *pool_thread(void *arg)
 
 static unsigned default_threads(void)
 {
-	cpu_set_t cpus;
-	unsigned n = 2;
-
-	if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0)
-		n = MAX((unsigned)CPU_COUNT(&cpus), 2u);
-	return MIN(n * 2, POOL_MAX_DEFAULT);
+	return MIN(MAX(parallel_processors(), 2u) * 2, POOL_MAX_DEFAULT);
 }
 
-/* Signals belong to the core thread; a thread inherits the mask of its creator. */
 static int start_threads(struct pool *pool, unsigned count)
 {
-	sigset_t all, old;
 	int rc = 0;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
 	while (pool->count < count && rc == 0) {
-		rc = -pthread_create(&pool->threads[pool->count], NULL, pool_thread, pool);
+		rc = thread_start(&pool->threads[pool->count], pool_thread, pool);
 		if (rc == 0) {
 			(void)pthread_setname_np(pool->threads[pool->count], "pgoverlay-io");
 			pool->count++;
 		}
 	}
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return pool->count > 0 ? 0 : rc; /* fewer threads than wished for still work */
 }
 

@@ -9,11 +9,11 @@
 #include "overlay/bulk.h"
 
 #include "base/log.h"
+#include "base/parallel.h"
 #include "base/util.h"
 #include "overlay/bulk_internal.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <time.h>
 
 #define MEMORY	     (96u << 20)
@@ -25,15 +25,6 @@
 #define BUILD_COST   64u /* bytes a block while an index is built: extents, headers */
 #define TICK_NS	     100000000
 #define WORKER_STACK (512u << 10)
-
-unsigned bulk_processors(void)
-{
-	cpu_set_t set;
-
-	if (sched_getaffinity(0, sizeof(set), &set) < 0)
-		return 1;
-	return (unsigned)MAX(CPU_COUNT(&set), 1);
-}
 
 /* ---- the list of files ---- */
 
@@ -429,7 +420,7 @@ static void prepare(struct bulk *bulk, unsigned jobs)
 int bulk_run(struct bulk *bulk, const struct bulk_options *options, const struct bulk_sink *sink,
 	     struct bulk_counters *ret_counters)
 {
-	unsigned jobs = options->jobs > 0 ? MIN(options->jobs, JOBS_MAX) : bulk_processors();
+	unsigned jobs = options->jobs > 0 ? MIN(options->jobs, JOBS_MAX) : parallel_processors();
 	int rc;
 
 	bulk->options = *options;

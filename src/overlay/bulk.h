@@ -88,7 +88,4 @@ struct bulk_file *bulk_files(struct bulk *bulk, size_t *ret_count);
 int bulk_run(struct bulk *bulk, const struct bulk_options *options, const struct bulk_sink *sink,
 	     struct bulk_counters *ret_counters);
 
-/* The number of processors this process may use. */
-unsigned bulk_processors(void);
-
 #endif

@@ -17,26 +17,6 @@
 #include <time.h>
 #include <unistd.h>
 
-static pid_t child; /* a process that lives until the test ends */
-
-static void setup(void)
-{
-	unit_setup();
-	child = fork();
-	if (child == 0) {
-		pause();
-		_exit(0);
-	}
-}
-
-static void teardown(void)
-{
-	sys_set_hook(NULL);
-	kill(child, SIGKILL);
-	waitpid(child, NULL, 0);
-	check_teardown();
-}
-
 static unsigned checks;
 
 static int check(void *ctx, struct errmsg *e)
@@ -456,7 +436,7 @@ int main(void)
 	Suite *s = suite_create("layer_lock");
 	TCase *t = tcase_create("lock");
 
-	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_checked_fixture(t, lock_setup, lock_teardown);
 	tcase_set_timeout(t, 30);
 	add_tests(t);
 	suite_add_tcase(s, t);

@@ -4,11 +4,33 @@
 #include "layer_lock_util.h"
 #include "base/sys.h"
 #include "base/util.h"
+#include "layer_check.h"
 #include "unit.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+pid_t child;
+
+void lock_setup(void)
+{
+	unit_setup();
+	child = fork();
+	if (child == 0) {
+		pause();
+		_exit(0);
+	}
+}
+
+void lock_teardown(void)
+{
+	sys_set_hook(NULL);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	check_teardown();
+}
 
 pid_t dead_pid(void)
 {

@@ -7,6 +7,10 @@
 
 #include <sys/types.h>
 
+extern pid_t child; /* a process that lives until the test ends */
+void lock_setup(void);
+void lock_teardown(void);
+
 /* The number of a process that is gone. */
 pid_t dead_pid(void);
 /* Of a file, or "(none)"; until the next call. */

@@ -15,26 +15,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-static pid_t child; /* a process that lives until the test ends */
-
-static void setup(void)
-{
-	unit_setup();
-	child = fork();
-	if (child == 0) {
-		pause();
-		_exit(0);
-	}
-}
-
-static void teardown(void)
-{
-	sys_set_hook(NULL);
-	kill(child, SIGKILL);
-	waitpid(child, NULL, 0);
-	check_teardown();
-}
-
 static int check(void *ctx, struct errmsg *e)
 {
 	(void)ctx;
@@ -213,7 +193,7 @@ int main(void)
 	TCase *t = tcase_create("locks");
 
 	tcase_set_timeout(t, 60);
-	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_checked_fixture(t, lock_setup, lock_teardown);
 	tcase_add_test(t, each_of_many_has_a_line);
 	tcase_add_test(t, a_chain_has_one_file);
 	tcase_add_test(t, without_links_each_has_its_own);

@@ -102,11 +102,9 @@ static int open_member(struct open_chain *oc, struct errmsg *e)
 	member->base.id = arena_strndup(oc->chain->arena, id, strlen(id));
 	if (member->base.id == NULL)
 		return -ENOMEM;
-
-	member->base.dirfd =
-		sys_open_beneath(oc->instance_dirfd, member->base.id, O_RDONLY | O_DIRECTORY);
+	member->base.dirfd = sys_open_beneath(oc->instance_dirfd, id, O_RDONLY | O_DIRECTORY);
 	if (member->base.dirfd < 0)
-		return errmsg_set(e, member->base.dirfd, "backup %s: %s", member->base.id,
+		return errmsg_set(e, member->base.dirfd, "backup %s: %s", id,
 				  probackup_open_text(member->base.dirfd));
 	rc = lock_member(oc, e);
 	if (rc == 0)

@@ -7,14 +7,13 @@
  */
 #include "layer/probackup/content_ahead.h"
 #include "base/big.h"
+#include "base/parallel.h"
 #include "base/sys.h"
 #include "base/util.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -153,28 +152,14 @@ static bool is_long(const struct content_source *source, uint64_t min_bytes)
 	       (uint64_t)st.st_size >= min_bytes;
 }
 
-static bool is_alone(void)
-{
-	cpu_set_t set;
-
-	return sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) < 2;
-}
-
 static int start(struct reader *r)
 {
-	sigset_t all, old;
-	int rc;
-
 	r->bytes = big_realloc(NULL, 0, BATCHES * BATCH_BYTES);
 	if (r->bytes == NULL)
 		return -ENOMEM;
 	(void)pthread_mutex_init(&r->mutex, NULL);
 	(void)pthread_cond_init(&r->changed, NULL);
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&r->thread, NULL, thread_main, r);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return -rc;
+	return thread_start(&r->thread, thread_main, r);
 }
 
 static bool start_all(struct content_ahead *a)
@@ -195,7 +180,7 @@ struct content_ahead *content_ahead_begin(const struct content_source *sources, 
 {
 	struct content_ahead *a;
 
-	if (count == 0 || !is_long(&sources[0], min_bytes) || is_alone())
+	if (count == 0 || !is_long(&sources[0], min_bytes) || parallel_processors() < 2)
 		return NULL;
 	a = calloc(1, sizeof(*a));
 	if (a == NULL)
