@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#define LATER "base/5/16000" /* before REL */
+
 static char cache[300];
 static int lists_read;
 
@@ -63,6 +65,7 @@ static void opens_reading(int lists)
 	check_opens(TOP);
 	ck_assert_int_eq(lists_read, lists);
 	ck_assert_str_eq(blocks_of(REL), "abcabac");
+	ck_assert_str_eq(blocks_of(LATER), "xwz");
 	ck_assert_str_eq(text_of("plain"), "old");
 	ck_assert_str_eq(text_of("newer"), "new");
 	store->driver->keep(chain, cache);
@@ -95,11 +98,13 @@ static void make_chain(void)
 	make_plain(&b, "newer", "bad", 3);
 	make_end(&b, "FULL", NULL, "OK", NULL);
 	make_cluster(&b, MIDDLE);
+	make_rel(&b, LATER, 3, "xyz"); /* the full backup has none of it */
 	make_rel(&b, REL, 6, ".b..b.");
 	make_plain_unchanged(&b, "plain", 3);
 	make_plain(&b, "newer", "new", 3);
 	make_end(&b, "DELTA", FULL, "OK", NULL);
 	make_cluster(&b, TOP);
+	make_rel(&b, LATER, 3, ".w.");
 	make_rel(&b, REL, 7, "..c...c");
 	make_plain_unchanged(&b, "plain", 3);
 	make_plain_unchanged(&b, "newer", 3);
