@@ -12,7 +12,6 @@
  */
 #include "io/vfd_internal.h"
 
-#include "base/big.h"
 #include "base/util.h"
 
 #include <assert.h>
@@ -20,6 +19,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #define RESERVED_FDS  64u /* for what is opened later and is not in the cache */
@@ -268,14 +268,18 @@ void vfd_closed(struct vfd *vfd)
 }
 
 /*
- * A long chain holds some for each of its layers. poll tells of each descriptor that is none: /proc
- * cannot be read by a process that has given up its rights.
+ * A long chain holds some for each of its layers. Since Linux 6.2 the size of that directory is their
+ * number; it cannot be read by a process that has given up its rights. Before, poll tells of each
+ * descriptor that is none.
  */
 static unsigned count_open(unsigned limit)
 {
 	struct pollfd fds[COUNT_STEP];
+	struct stat st;
 	unsigned n = 0;
 
+	if (stat("/proc/self/fd", &st) == 0 && st.st_size > 0)
+		return (unsigned)st.st_size;
 	for (unsigned first = 0; first < limit; first += COUNT_STEP) {
 		unsigned count = MIN(limit - first, COUNT_STEP);
 
@@ -321,8 +325,9 @@ int vfd_cache_new(struct io_engine *engine, unsigned slots, struct vfd_cache **r
 	cache = calloc(1, sizeof(*cache));
 	if (!cache)
 		return -ENOMEM;
-	cache->slots = big_calloc(slots, sizeof(*cache->slots));
-	cache->tasks = big_calloc(slots, sizeof(*cache->tasks));
+	/* Not in huge pages: most are never touched. */
+	cache->slots = calloc(slots, sizeof(*cache->slots));
+	cache->tasks = calloc(slots, sizeof(*cache->tasks));
 	if (!cache->slots || !cache->tasks) {
 		vfd_cache_free(cache);
 		return -ENOMEM;
@@ -330,11 +335,7 @@ int vfd_cache_new(struct io_engine *engine, unsigned slots, struct vfd_cache **r
 	cache->engine = engine;
 	cache->slot_count = cache->capacity = slots;
 	cache->class_count[SLOT_BUSY] = slots;
-	for (uint32_t i = 0; i < slots; i++) {
-		cache->slots[i].fd = -1;
-		cache->slots[i].tag = 1; /* a new vfd remembers 0: stale */
-		cache->slots[i].next_free = i + 1 < slots ? i + 1 : UINT32_MAX;
-	}
+	cache->first_free = NO_SLOT;
 	*ret = cache;
 	return 0;
 }
@@ -356,7 +357,7 @@ void vfd_cache_stats(const struct vfd_cache *cache, struct vfd_stats *ret)
 	*ret = cache->stats;
 	ret->slots = cache->slot_count;
 	ret->used = cache->used;
-	for (uint32_t i = 0; i < cache->slot_count; i++) {
+	for (uint32_t i = 0; i < cache->slots_made; i++) {
 		ret->pinned += cache->slots[i].pins > 0;
 		ret->dirty += cache->slots[i].dirty;
 	}

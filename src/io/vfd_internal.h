@@ -14,6 +14,8 @@
 #include "io/engine_internal.h"
 #include "io/vfd.h"
 
+#define NO_SLOT UINT32_MAX
+
 enum slot_state { SLOT_FREE, SLOT_OPENING, SLOT_OPEN, SLOT_SYNCING, SLOT_CLOSING };
 
 /* What eviction makes of a slot: it is only considered when open and not pinned. WANTED: operations
@@ -46,10 +48,11 @@ struct vfd_cache {
 	struct slot *slots;
 	struct slot_task *tasks;
 	uint32_t slot_count, hand, first_free;
-	uint32_t used;	   /* not FREE */
-	uint32_t capacity; /* bound on used: slot_count, less while the system gives fewer
+	uint32_t slots_made; /* the others are as they were allocated: nobody has touched them */
+	uint32_t used;	     /* not FREE */
+	uint32_t capacity;   /* bound on used: slot_count, less while the system gives fewer
 			      descriptors */
-	uint32_t recovery; /* opens since capacity last changed */
+	uint32_t recovery;   /* opens since capacity last changed */
 	uint32_t class_count[SLOT_CLASS_MAX_];
 	uint32_t closing;		   /* slots on their way to FREE */
 	struct vfd *wait_head, *wait_tail; /* vfds with queued operations, in order of asking */

@@ -18,7 +18,6 @@
 #include <fcntl.h>
 #include <time.h>
 
-#define NO_SLOT	       UINT32_MAX
 #define LATE_OPEN_MS   10
 #define LATE_OPEN_MAX  1000 /* tries of LATE_OPEN_MS each, when nothing of ours is left to close */
 #define RECOVERY_OPENS 16
@@ -70,14 +69,27 @@ static void submit_task(struct slot_task *task, enum io_code code, int64_t (*job
 	io_submit(task->cache->engine, &task->op);
 }
 
+static struct slot *slot_make(struct vfd_cache *cache)
+{
+	struct slot *slot = &cache->slots[cache->slots_made++];
+
+	slot->fd = -1;
+	slot->tag = 1; /* a new vfd remembers 0: stale */
+	return slot;
+}
+
 struct slot *slot_take(struct vfd_cache *cache)
 {
 	struct slot *slot;
 
-	if (cache->first_free == NO_SLOT || cache->used >= cache->capacity)
+	if (cache->used >= cache->capacity)
 		return NULL;
-	slot = &cache->slots[cache->first_free];
-	cache->first_free = slot->next_free;
+	if (cache->first_free != NO_SLOT) {
+		slot = &cache->slots[cache->first_free];
+		cache->first_free = slot->next_free;
+	} else {
+		slot = slot_make(cache); /* capacity is at most slot_count */
+	}
 	cache->used++;
 	return slot;
 }
@@ -266,10 +278,10 @@ static struct slot *clock_find(struct vfd_cache *cache, enum slot_class class)
 {
 	if (cache->class_count[class] == 0)
 		return NULL;
-	for (uint64_t n = 2 * (uint64_t)cache->slot_count; n > 0; n--) {
+	for (uint64_t n = 2 * (uint64_t)cache->slots_made; n > 0; n--) {
 		struct slot *slot = &cache->slots[cache->hand];
 
-		cache->hand = (cache->hand + 1) % cache->slot_count;
+		cache->hand = (cache->hand + 1) % cache->slots_made;
 		if (slot->class != class)
 			continue;
 		if (!slot->referenced)
