@@ -90,6 +90,17 @@ static int mount_session(struct daemon *d, struct errmsg *e)
 
 /* ---- for good ---- */
 
+static int give_layers(struct daemon *d)
+{
+	_cleanup_free_ int *fds = calloc(d->chain->count, sizeof(*fds));
+
+	if (fds == NULL)
+		return -ENOMEM;
+	for (unsigned i = 0; i < d->chain->count; i++)
+		fds[i] = d->chain->layers[i]->dirfd;
+	return helper_give(d->helper, fds, d->chain->count);
+}
+
 /*
  * Before the engine's threads, which are born confined. What the process cannot do any more, the
  * helper does at the end: it has the directories whose locks are to be taken off.
@@ -97,12 +108,10 @@ static int mount_session(struct daemon *d, struct errmsg *e)
 static int confine(struct daemon *d, struct errmsg *e)
 {
 	_cleanup_close_ int cache = -1;
-	int rc = 0;
+	int rc = give_layers(d);
 
-	for (unsigned i = 0; i < d->chain->count && rc == 0; i++)
-		rc = helper_give(d->helper, d->chain->layers[i]->dirfd);
 	if (rc != 0)
-		return errmsg_set(e, rc, "the helper is gone: %s", strerror(-rc));
+		return errmsg_set(e, rc, "cannot hand the layers to the helper: %s", strerror(-rc));
 	d->confined = true;
 	/* That of a diff lies in it; without one it may not be there. */
 	if (d->diff == NULL && d->plan->cache != NULL)

@@ -18,13 +18,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define GIVEN_MAX 250u /* the kernel takes 253 descriptors with a message */
+
 enum helper_op {
 	HELPER_MOUNTED,
 	HELPER_READAHEAD,
 	HELPER_UNMOUNT,
 	HELPER_UNMOUNT_LAZY,
 	HELPER_FLUSH,
-	HELPER_GIVE, /* with a descriptor */
+	HELPER_GIVE, /* with descriptors */
 	HELPER_DONE
 };
 
@@ -86,13 +88,19 @@ static int flush(struct helper_state *h)
 	return fd < 0 ? fd : sys_syncfs(fd);
 }
 
-/* Room for one descriptor beside a message. */
+/* Room for descriptors beside a message. */
 union rights {
-	char space[CMSG_SPACE(sizeof(int))];
+	char space[CMSG_SPACE(sizeof(int) * GIVEN_MAX)];
 	struct cmsghdr align;
 };
 
-static int receive(int fd, struct helper_message *ret, int *ret_fd)
+/* Those beyond GIVEN_MAX of a message are never there: they are given in several. */
+struct given {
+	int fds[GIVEN_MAX];
+	unsigned count;
+};
+
+static int receive(int fd, struct helper_message *ret, struct given *ret_given)
 {
 	struct iovec iov = {.iov_base = ret, .iov_len = sizeof(*ret)};
 	union rights rights;
@@ -103,22 +111,26 @@ static int receive(int fd, struct helper_message *ret, int *ret_fd)
 	ssize_t n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
 	const struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
 
-	*ret_fd = -1;
-	if (c != NULL && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
-		memcpy(ret_fd, CMSG_DATA(c), sizeof(*ret_fd));
+	ret_given->count = 0;
+	if (c != NULL && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+		ret_given->count = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+		memcpy(ret_given->fds, CMSG_DATA(c), ret_given->count * sizeof(int));
+	}
 	if (n < 0)
 		return -errno;
 	return n == (ssize_t)sizeof(*ret) ? 0 : -EPIPE;
 }
 
-static void keep(struct helper_state *h, int given)
+static void keep(struct helper_state *h, const struct given *given)
 {
-	int *fds = given >= 0 ? reallocarray(h->fds, h->fd_count + 1, sizeof(*fds)) : NULL;
+	size_t count = h->fd_count + given->count;
+	int *fds = given->count > 0 ? reallocarray(h->fds, count, sizeof(*fds)) : NULL;
 
 	if (fds == NULL)
 		return;
+	memcpy(fds + h->fd_count, given->fds, given->count * sizeof(*fds));
 	h->fds = fds;
-	h->fds[h->fd_count++] = given;
+	h->fd_count = (unsigned)count;
 }
 
 static void reply(int fd, enum helper_asked asked, int result)
@@ -128,7 +140,8 @@ static void reply(int fd, enum helper_asked asked, int result)
 	(void)send(fd, &r, sizeof(r), MSG_NOSIGNAL);
 }
 
-static void handle(struct helper_state *h, int fd, const struct helper_message *m, int given)
+static void handle(struct helper_state *h, int fd, const struct helper_message *m,
+		   const struct given *given)
 {
 	switch (m->op) {
 	case HELPER_MOUNTED:
@@ -175,7 +188,8 @@ static void __attribute__((noreturn)) helper_main(int fd, const struct helper_op
 {
 	struct helper_state h = {.options = options};
 	struct helper_message m;
-	int given, rc;
+	struct given given;
+	int rc;
 
 	(void)prctl(PR_SET_NAME, "pgoverlay-helpr");
 	(void)signal(SIGTERM, SIG_IGN);
@@ -187,7 +201,7 @@ static void __attribute__((noreturn)) helper_main(int fd, const struct helper_op
 	do {
 		rc = receive(fd, &m, &given);
 		if (rc == 0)
-			handle(&h, fd, &m, given);
+			handle(&h, fd, &m, &given);
 	} while (rc == 0 || rc == -EINTR);
 	(void)unmount(&h, true);
 	if (options->finish != NULL)
@@ -258,7 +272,7 @@ static int tell(struct helper *helper, enum helper_op op, unsigned arg)
 	return send(helper->fd, &m, sizeof(m), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
-int helper_give(struct helper *helper, int fd)
+static int give_some(struct helper *helper, const int *fds, unsigned count)
 {
 	struct helper_message m = {.op = HELPER_GIVE};
 	struct iovec iov = {.iov_base = &m, .iov_len = sizeof(m)};
@@ -266,14 +280,23 @@ int helper_give(struct helper *helper, int fd)
 	struct msghdr msg = {.msg_iov = &iov,
 			     .msg_iovlen = 1,
 			     .msg_control = &rights,
-			     .msg_controllen = sizeof(rights)};
+			     .msg_controllen = CMSG_SPACE(sizeof(*fds) * count)};
 	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 
 	c->cmsg_level = SOL_SOCKET;
 	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(fd));
-	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+	c->cmsg_len = CMSG_LEN(sizeof(*fds) * count);
+	memcpy(CMSG_DATA(c), fds, sizeof(*fds) * count);
 	return sendmsg(helper->fd, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+int helper_give(struct helper *helper, const int *fds, unsigned count)
+{
+	int rc = 0;
+
+	for (unsigned at = 0; at < count && rc == 0; at += GIVEN_MAX)
+		rc = give_some(helper, fds + at, MIN(count - at, GIVEN_MAX));
+	return rc;
 }
 
 int helper_mounted(struct helper *helper)

@@ -33,8 +33,8 @@ void helper_free(struct helper *helper);
 /* The same, and waits until it has ended: for the way back when mounting fails. */
 void helper_end(struct helper *helper);
 
-/* A copy of fd for options.finish, which may do with it what the daemon no longer may. */
-int helper_give(struct helper *helper, int fd);
+/* Copies of fds for options.finish, which may do with them what the daemon no longer may. */
+int helper_give(struct helper *helper, const int *fds, unsigned count);
 
 pid_t helper_pid(const struct helper *helper);
 int helper_fd(const struct helper *helper); /* polls readable when helper_answer has something */

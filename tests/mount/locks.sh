@@ -59,6 +59,27 @@ for _ in $(seq 1 100); do
 done
 equal "kill -9: the helper takes the lines off" "$(left_locks)" ""
 
+# The same of more members than descriptors go into one message.
+long_chain() {
+	local chain=$TEST_WORK/locks-long/store pid
+	own_dir "$TEST_WORK/locks-long"
+	as_owner "$TEST_BUILD/tests/tools/mkstore" "$chain" --files 2 --blocks 2 --increments 260 --plain 1 --seed 1 >/dev/null || return 1
+	pid=$(pgo mount "$chain" "$mnt" --read-only --format json | json pid) || return 1
+	equal "each of 261 members names the process" \
+		"$(find "$chain" -name backup_ro.pid -exec grep -lx "$pid" {} + | wc -l)" 261
+	kill -9 "$pid"
+	for _ in $(seq 1 100); do
+		[ -n "$(find "$chain" -name 'backup*.pid*')" ] || return 0
+		sleep 0.1
+	done
+	return 1
+}
+if [ -x "${TEST_BUILD:-}/tests/tools/mkstore" ]; then
+	check "kill -9: the helper takes 261 lines off" long_chain
+else
+	skip locks.long "TEST_BUILD names no build"
+fi
+
 # kill -9 of the helper, too: the lines stay, of a process that is none; the next taker drops them.
 pid=$(mount_it "$mnt" "$newest" | json pid)
 helper=$(grep -lsz "^pgoverlay: unmounts $mnt" /proc/[0-9]*/cmdline | cut -d / -f 3)
