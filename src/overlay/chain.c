@@ -16,10 +16,14 @@
 
 #define AHEAD 8u
 
+struct cursor {
+	const struct layer_entry *at, *end;
+};
+
 struct merge {
 	struct overlay *ov;
 	struct errmsg *e;
-	uint32_t *cursor;	 /* one a layer */
+	struct cursor *cursors;	 /* one a layer */
 	struct base_part *parts; /* those of the current path, newest first */
 	uint64_t id;		 /* of the current path */
 	uint64_t ids[AHEAD];	 /* of the next ones, by the number of their entry */
@@ -34,20 +38,24 @@ static struct layer *layer_at(const struct merge *m, uint32_t i)
 	return m->ov->chain->layers[i];
 }
 
-/* The older layer's entry of that path, or NULL. Paths come in ascending order. */
+/* The older layer's entry of that path, or NULL. Paths come in ascending order, each once. */
 static const struct layer_entry *older_entry(struct merge *m, uint32_t i, const char *path)
 {
-	const struct layer *layer = layer_at(m, i);
+	struct cursor *c = &m->cursors[i];
 
-	while (m->cursor[i] < layer->entry_count) {
-		const struct layer_entry *e = &layer->entries[m->cursor[i]];
+	while (c->at < c->end) {
+		const struct layer_entry *e = c->at;
 		int order = e->path == path ? 0 : strcmp(e->path, path);
 
-		if (order == 0)
-			return e;
 		if (order > 0)
 			return NULL;
-		m->cursor[i]++;
+		c->at++;
+		if (order == 0) {
+			/* Of a long chain no layer's next entry is near by the time it is asked for. */
+			__builtin_prefetch(&c->at->path);
+			__builtin_prefetch(&c->at->stored_prefix);
+			return e;
+		}
 	}
 	return NULL;
 }
@@ -302,19 +310,27 @@ static int add_root(struct overlay *ov)
 	return 0;
 }
 
+static void begin(struct cursor *cursor, const struct layer *layer)
+{
+	cursor->at = layer->entries;
+	cursor->end = layer->entry_count > 0 ? cursor->at + layer->entry_count : cursor->at;
+}
+
 static int build(struct overlay *ov, struct errmsg *e)
 {
 	unsigned layers = ov->chain->count;
 	const struct layer *target = ov->chain->layers[layers - 1];
-	_cleanup_free_ uint32_t *cursor = calloc(layers, sizeof(*cursor));
+	_cleanup_free_ struct cursor *cursors = calloc(layers, sizeof(*cursors));
 	_cleanup_free_ struct base_part *parts = calloc(layers, sizeof(*parts));
-	struct merge m = {.ov = ov, .e = e, .cursor = cursor, .parts = parts};
+	struct merge m = {.ov = ov, .e = e, .cursors = cursors, .parts = parts};
 	int rc = tree_init(ov, target->entry_count + 1);
 
 	if (rc == 0)
 		rc = add_root(ov);
-	if (rc < 0 || !cursor || !parts)
+	if (rc < 0 || !cursors || !parts)
 		return errmsg_set(e, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < layers; i++)
+		begin(&cursors[i], ov->chain->layers[i]);
 	rc = add_all(&m);
 	if (rc == 0 && ov->cache)
 		index_cache_end_lengths(ov->cache);
