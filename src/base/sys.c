@@ -300,13 +300,24 @@ void sys_expect_fds(int fd, unsigned count)
 		(void)close(high);
 }
 
+/* Before Linux 6.10 the short way is for those alone who may read everything. */
+static int link_fd(int fd, int dirfd, const char *path)
+{
+	char self[32];
+
+	if (linkat(fd, "", dirfd, path, AT_EMPTY_PATH) == 0)
+		return 0;
+	if (errno != ENOENT)
+		return -1;
+	(void)snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	return linkat(AT_FDCWD, self, dirfd, path, AT_SYMLINK_FOLLOW);
+}
+
 int sys_link_fd(int fd, int dirfd, const char *path)
 {
 	struct sys_event ev = {.call = SYS_CALL_LINK, .fd = fd, .fd2 = dirfd, .path = path};
-	char self[32];
 
-	(void)snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
-	return HOOKED(&ev, linkat(AT_FDCWD, self, dirfd, path, AT_SYMLINK_FOLLOW));
+	return HOOKED(&ev, link_fd(fd, dirfd, path));
 }
 
 int sys_unlinkat(int dirfd, const char *path, int flags)

@@ -107,7 +107,7 @@ void sys_start_writeback(int fd, uint64_t off, uint64_t len);
 int sys_ftruncate(int fd, uint64_t size);
 int sys_fallocate(int fd, int mode, uint64_t off, uint64_t len);
 int sys_renameat(int dirfd, const char *path, int dirfd2, const char *path2);
-/* A further name for the file that fd is open on, in another directory of the same file system. Needs /proc. */
+/* A further name for the file that fd is open on, in another directory of the same file system. Before Linux 6.10 it needs /proc. */
 int sys_link_fd(int fd, int dirfd, const char *path);
 int sys_unlinkat(int dirfd, const char *path, int flags);
 int sys_mkdirat(int dirfd, const char *path, mode_t mode);
@@ -127,8 +127,9 @@ int sys_readdir(int dirfd, const char *path, int (*fn)(void *ctx, const char *na
 /* The whole file in malloc'ed memory with a NUL behind it; -EFBIG above max bytes. */
 int sys_read_file(int dirfd, const char *path, size_t max, char **ret_data, size_t *ret_len);
 
-/* The same for a file that is opened as sys_open_beneath does. */
-int sys_read_beneath(int dirfd, const char *path, size_t max, char **ret_data, size_t *ret_len);
+/* The same for a file that is opened as sys_open_beneath does; ret_stat: as it was before it was read. */
+int sys_read_beneath(int dirfd, const char *path, size_t max, struct stat *ret_stat, char **ret_data,
+		     size_t *ret_len);
 
 /* Replaces path by the bytes: temporary name in the same directory, fsync, rename, fsync of the directory. */
 int sys_replace_file(int dirfd, const char *path, const void *data, size_t len, mode_t mode);

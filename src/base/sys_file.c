@@ -102,37 +102,38 @@ static int read_all(int fd, size_t hint, size_t max, char **ret_data, size_t *re
 /* O_NONBLOCK: a fifo in the way must not hang us. */
 #define READ_FLAGS (O_RDONLY | O_NONBLOCK | O_NOCTTY)
 
-static int read_opened(int fd, size_t max, char **ret_data, size_t *ret_len)
+static int read_opened(int fd, size_t max, struct stat *ret_stat, char **ret_data, size_t *ret_len)
 {
-	struct stat st;
 	int rc;
 
 	if (max > SIZE_MAX / 4)
 		return -EINVAL;
-	rc = sys_fstat(fd, &st);
+	rc = sys_fstat(fd, ret_stat);
 	if (rc < 0)
 		return rc;
-	if (S_ISDIR(st.st_mode))
+	if (S_ISDIR(ret_stat->st_mode))
 		return -EISDIR;
-	if (!S_ISREG(st.st_mode))
+	if (!S_ISREG(ret_stat->st_mode))
 		return -EINVAL;
-	if ((uint64_t)st.st_size > max)
+	if ((uint64_t)ret_stat->st_size > max)
 		return -EFBIG;
-	return read_all(fd, (size_t)st.st_size, max, ret_data, ret_len);
+	return read_all(fd, (size_t)ret_stat->st_size, max, ret_data, ret_len);
 }
 
 int sys_read_file(int dirfd, const char *path, size_t max, char **ret_data, size_t *ret_len)
 {
 	_cleanup_close_ int fd = sys_openat(dirfd, path, READ_FLAGS, 0);
+	struct stat st;
 
-	return fd < 0 ? fd : read_opened(fd, max, ret_data, ret_len);
+	return fd < 0 ? fd : read_opened(fd, max, &st, ret_data, ret_len);
 }
 
-int sys_read_beneath(int dirfd, const char *path, size_t max, char **ret_data, size_t *ret_len)
+int sys_read_beneath(int dirfd, const char *path, size_t max, struct stat *ret_stat,
+		     char **ret_data, size_t *ret_len)
 {
 	_cleanup_close_ int fd = sys_open_beneath(dirfd, path, READ_FLAGS);
 
-	return fd < 0 ? fd : read_opened(fd, max, ret_data, ret_len);
+	return fd < 0 ? fd : read_opened(fd, max, ret_stat, ret_data, ret_len);
 }
 
 static int write_temp(int dirfd, const char *path, const void *data, size_t len, mode_t mode)

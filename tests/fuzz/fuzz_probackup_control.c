@@ -36,16 +36,18 @@ static void check_file(const uint8_t *data, size_t size, int rc)
 	struct errmsg e = {""};
 
 	fuzz_put(NAME, data, size);
-	FUZZ_CHECK(probackup_control_read(fuzz_dir(), "ID", &control, &e) == rc);
+	FUZZ_CHECK(probackup_control_read(fuzz_dir(), "backup.control", "ID", &control, &e) == rc);
 	FUZZ_CHECK((rc == 0) == (e.text[0] == '\0'));
 	if (rc == 0) {
 		const struct probackup_control before = control;
 
-		FUZZ_CHECK(probackup_control_read(fuzz_dir(), "ID", &control, &e) == 0);
+		FUZZ_CHECK(probackup_control_read(fuzz_dir(), "backup.control", "ID", &control,
+						  &e) == 0);
 		FUZZ_CHECK(memcmp(&control, &before, sizeof(control)) == 0);
 	}
 	fuzz_remove(NAME);
-	FUZZ_CHECK(probackup_control_read(fuzz_dir(), "ID", &control, &e) == -ENOENT);
+	FUZZ_CHECK(probackup_control_read(fuzz_dir(), "backup.control", "ID", &control, &e) ==
+		   -ENOENT);
 	FUZZ_CHECK(strlen(probackup_open_text(-ELOOP)) > 0);
 }
 

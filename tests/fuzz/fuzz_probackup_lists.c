@@ -94,14 +94,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	len = HEAD + size - 2 - table.count;
 	bytes = calloc(1, len);
 	FUZZ_CHECK(bytes != NULL);
-	memcpy(bytes, "PGOLST01", 8);
+	memcpy(bytes, "PGOLST02", 8);
 	memcpy(bytes + 8, key, sizeof(key));
 	put_le32(bytes + 24, data[0]);
 	memcpy(bytes + HEAD, data + 2 + table.count, len - HEAD);
 	if (len >= HEAD + data[0] * 20u)
 		put_le32(bytes + 28, (uint32_t)((len - HEAD - data[0] * 20u) / 64));
 	put_le32(bytes + 32, crc32c(crc32c(0, bytes, HEAD - 4), bytes + HEAD, len - HEAD));
-	if (lists_parse(&lists, bytes, len, key, data[0], &table)) {
+	if (lists_parse(&lists, bytes, len, data[0], &table)) {
 		check_lines(&lists, items, table.count);
 		check_again(&lists, bytes, len);
 	}

@@ -98,8 +98,9 @@ static void make_chain(void)
 	make_plain(&b, "newer", "bad", 3);
 	make_end(&b, "FULL", NULL, "OK", NULL);
 	make_cluster(&b, MIDDLE);
+	make_rel(&b, REL, 6,
+		 ".b..b."); /* not in the order of their paths, as threads write a list */
 	make_rel(&b, LATER, 3, "xyz"); /* the full backup has none of it */
-	make_rel(&b, REL, 6, ".b..b.");
 	make_plain_unchanged(&b, "plain", 3);
 	make_plain(&b, "newer", "new", 3);
 	make_end(&b, "DELTA", FULL, "OK", NULL);

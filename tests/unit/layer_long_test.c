@@ -170,6 +170,56 @@ START_TEST(the_first_bad_member_is_named)
 }
 END_TEST
 
+/* ---- a backup that changes between the first look at it and its lock ---- */
+
+static unsigned links;
+
+/* Another list's crc, in a new file: as a merge would, but that it also changes the status. */
+static void replace_control(void)
+{
+	char old[80], new[84];
+	_cleanup_free_ char *data = NULL;
+	char *crc;
+	size_t len;
+
+	(void)snprintf(old, sizeof(old), "%s", path_of(MEMBERS - 1, "backup.control"));
+	(void)snprintf(new, sizeof(new), "%s.tmp", old);
+	ck_assert_int_eq(sys_read_file(unit_dir, old, 4096, &data, &len), 0);
+	crc = strstr(data, "content-crc = ");
+	ck_assert_ptr_nonnull(crc);
+	crc += strlen("content-crc = ");
+	*crc = *crc == '1' ? '2' : '1';
+	unit_put_file(new, data);
+	ck_assert_int_eq(renameat(unit_dir, new, unit_dir, old), 0);
+}
+
+/* The first member has no link: its latch is the file that the others are links of. */
+static int at_the_last_latch(void *ctx, const struct sys_event *event)
+{
+	(void)ctx;
+	if (event->call == SYS_CALL_LINK && ++links == MEMBERS - 1)
+		replace_control();
+	return 0;
+}
+
+static const struct sys_hook last_latch = {.before = at_the_last_latch};
+
+/* Of files just written, and of files that are known by their times. */
+START_TEST(a_change_before_the_lock_is_seen)
+{
+	struct timespec settle = {.tv_sec = _i * 3, .tv_nsec = 100000000};
+
+	(void)nanosleep(&settle, NULL);
+	links = 0;
+	sys_set_hook(&last_latch);
+	ck_assert_int_eq(open_locked(), -ESTALE);
+	sys_set_hook(NULL);
+	ck_assert_uint_eq(links, MEMBERS - 1);
+	ck_assert_msg(strstr(message.text, "was changed meanwhile") != NULL, "%s", message.text);
+	assert_all_lines(false);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("layer_long");
@@ -181,6 +231,7 @@ int main(void)
 	tcase_add_test(t, a_stale_latch_in_the_middle);
 	tcase_add_test(t, a_holder_in_the_middle_is_waited_for);
 	tcase_add_test(t, the_first_bad_member_is_named);
+	tcase_add_loop_test(t, a_change_before_the_lock_is_seen, 0, 2);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }

@@ -58,23 +58,35 @@ static int compare_backups(const void *a, const void *b)
 	return strcmp(x->id, y->id);
 }
 
+/* Is the directory of a backup without a backup.control gone, or none? */
+static int look_at_dir(int instance_dirfd, const char *id)
+{
+	_cleanup_close_ int dirfd = -1;
+
+	dirfd = sys_open_beneath(instance_dirfd, id, O_RDONLY | O_DIRECTORY);
+	return dirfd == -ENOENT || dirfd == -ENOTDIR ? GONE : MIN(dirfd, 0);
+}
+
 /* Of many backups on several threads. */
 static int read_control(void *ctx, unsigned i, struct errmsg *e)
 {
 	const struct collect *c = ctx;
 	struct catalog_backup *item = &c->catalog.items[i];
-	_cleanup_close_ int dirfd = -1;
+	char name[sizeof(item->id) + sizeof("/backup.control")];
 	struct errmsg why = {""};
+	int rc = 0;
 
 	(void)e;
-	dirfd = sys_open_beneath(c->instance_dirfd, item->id, O_RDONLY | O_DIRECTORY);
-	if (dirfd == -ENOENT || dirfd == -ENOTDIR)
+	(void)snprintf(name, sizeof(name), "%s/backup.control", item->id);
+	item->rc = probackup_control_read(c->instance_dirfd, name, item->id, &item->control, &why);
+	if (item->rc < 0)
+		rc = look_at_dir(c->instance_dirfd, item->id);
+	if (rc == GONE)
 		item->rc = GONE;
-	else if (dirfd < 0)
-		item->rc = errmsg_set(&why, dirfd, "backup %s: %s", item->id,
-				      probackup_open_text(dirfd));
-	else
-		item->rc = probackup_control_read(dirfd, item->id, &item->control, &why);
+	else if (rc < 0) {
+		why.text[0] = '\0'; /* the directory's error says more */
+		item->rc = errmsg_set(&why, rc, "backup %s: %s", item->id, probackup_open_text(rc));
+	}
 	if (item->rc < 0) {
 		item->problem = strdup(errmsg_text(&why, item->rc));
 		if (item->problem == NULL)

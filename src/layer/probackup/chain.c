@@ -1,10 +1,12 @@
 /*
  * layer/probackup/chain.c: opening the members of a chain.
  *
- * All locks are taken before any list is read, the FULL's first: from then on pg_probackup does not
- * change the files. One after the other, as it does itself: whoever holds one and waits for another
- * must not be waited for by somebody who has that one.
+ * The locks are taken the FULL's first, one after the other, as pg_probackup does itself: whoever
+ * holds one and waits for another must not be waited for by somebody who has that one. From then on
+ * it does not change the files. Of a long chain the target's list is read meanwhile: it is the right
+ * one if its content-crc is that of a backup.control that has not changed when its lock is there.
  */
+#include "base/parallel.h"
 #include "base/sys.h"
 #include "base/util.h"
 #include "layer/drivers.h"
@@ -14,16 +16,26 @@
 #include <fcntl.h>
 #include <stdio.h>
 
+#define APART_LEAST 16u /* members: below, a thread for their locks does not pay */
+
 struct open_chain {
 	struct probackup_chain *chain;
 	const struct catalog_chain *members;
 	const struct store_options *options;
 	int instance_dirfd;
-	unsigned at;	  /* the member being opened */
+	unsigned at;	  /* the member being locked */
 	int lock_problem; /* errno of the first lock that could not be taken, or 0 */
 	int line_fd;	  /* see lock.h */
 	FILE *warnings;
 };
+
+/* Of what was read of a backup before its lock was there: does it still hold? */
+static bool is_same_backup(const struct probackup_control *a, const struct probackup_control *b)
+{
+	return a->mode == b->mode && strcmp(a->parent, b->parent) == 0 &&
+	       a->start_lsn == b->start_lsn && a->program_version == b->program_version &&
+	       a->has_crc == b->has_crc && a->content_crc == b->content_crc;
+}
 
 /* Under the latch: is the backup still what the catalog said? A merge may have begun meanwhile. */
 static int check_again(void *ctx, struct errmsg *e)
@@ -31,22 +43,16 @@ static int check_again(void *ctx, struct errmsg *e)
 	const struct open_chain *oc = ctx;
 	const struct catalog_backup *item = oc->members->items[oc->at];
 	const struct catalog_backup *target = oc->members->items[oc->members->count - 1];
-	struct probackup_layer *member = &oc->chain->members[oc->at];
+	struct probackup_control now = item->control;
 	int rc;
 
-	member->control = item->control;
-	rc = probackup_control_read(member->base.dirfd, item->id, &member->control, e);
+	rc = probackup_control_read(oc->chain->members[oc->at].base.dirfd, "backup.control",
+				    item->id, &now, e);
 	if (rc == 0)
-		rc = catalog_check_member(item->id, &member->control, target->id,
-					  oc->options->force, e);
-	if (rc < 0)
-		return rc;
-	if (member->control.mode != item->control.mode ||
-	    strcmp(member->control.parent, item->control.parent) != 0 ||
-	    member->control.start_lsn != item->control.start_lsn)
-		return errmsg_set(e, -ESTALE, "backup %s was changed meanwhile; try again",
-				  item->id);
-	return 0;
+		rc = catalog_check_member(item->id, &now, target->id, oc->options->force, e);
+	if (rc == 0 && !is_same_backup(&now, &item->control))
+		rc = errmsg_set(e, -ESTALE, "backup %s was changed meanwhile; try again", item->id);
+	return rc;
 }
 
 static int lock_member(struct open_chain *oc, struct errmsg *e)
@@ -93,25 +99,94 @@ static int open_map(struct probackup_layer *member, struct errmsg *e)
 	return 0;
 }
 
-static int open_member(struct open_chain *oc, struct errmsg *e)
+/* What is known before anything is locked. */
+static int name_member(struct open_chain *oc, unsigned i)
 {
-	const char *id = oc->members->items[oc->at]->id;
-	struct probackup_layer *member = &oc->chain->members[oc->at];
-	int rc;
+	const struct catalog_backup *item = oc->members->items[i];
+	struct probackup_layer *member = &oc->chain->members[i];
 
-	member->base.id = arena_strndup(oc->chain->arena, id, strlen(id));
-	if (member->base.id == NULL)
-		return -ENOMEM;
-	member->base.dirfd = sys_open_beneath(oc->instance_dirfd, id, O_RDONLY | O_DIRECTORY);
-	if (member->base.dirfd < 0)
-		return errmsg_set(e, member->base.dirfd, "backup %s: %s", id,
-				  probackup_open_text(member->base.dirfd));
-	rc = lock_member(oc, e);
-	if (rc == 0)
-		rc = open_map(member, e);
+	member->base.id = arena_strndup(oc->chain->arena, item->id, strlen(item->id));
+	member->control = item->control;
 	member->base.page_checksums = member->control.checksum_version != 0;
 	member->base.unsummed = !member->control.has_crc;
+	return member->base.id != NULL ? 0 : -ENOMEM;
+}
+
+static int open_dir(const struct open_chain *oc, unsigned i, struct errmsg *e)
+{
+	struct layer *layer = &oc->chain->members[i].base;
+	int fd = layer->dirfd >= 0
+			 ? layer->dirfd
+			 : sys_open_beneath(oc->instance_dirfd, layer->id, O_RDONLY | O_DIRECTORY);
+
+	if (fd < 0)
+		return errmsg_set(e, fd, "backup %s: %s", layer->id, probackup_open_text(fd));
+	layer->dirfd = fd;
+	return 0;
+}
+
+static int lock_all(struct open_chain *oc, struct errmsg *e)
+{
+	int rc = 0;
+
+	for (oc->at = 0; oc->at < oc->chain->base.count && rc == 0; oc->at++) {
+		rc = open_dir(oc, oc->at, e);
+		if (rc == 0)
+			rc = lock_member(oc, e);
+		if (rc == 0)
+			rc = open_map(&oc->chain->members[oc->at], e);
+	}
+	util_closep(&oc->line_fd);
 	return rc;
+}
+
+/* ---- locking while the target's list is read ---- */
+
+struct locking {
+	struct open_chain *oc;
+	pthread_t thread;
+	bool apart;
+	int rc;
+	struct errmsg e;
+};
+
+static void *lock_apart(void *arg)
+{
+	struct locking *l = arg;
+
+	l->rc = lock_all(l->oc, &l->e);
+	return NULL;
+}
+
+/* Long lists have threads of their own, and take so long that the locks do not count. */
+static bool pays_apart(const struct open_chain *oc)
+{
+	const struct probackup_layer *target = &oc->chain->members[oc->chain->base.count - 1];
+
+	return oc->chain->base.count >= APART_LEAST && target->control.has_crc &&
+	       !load_is_long(target);
+}
+
+static int begin_locking(struct locking *l, struct errmsg *e)
+{
+	int rc = open_dir(l->oc, l->oc->chain->base.count - 1, e);
+
+	if (rc < 0)
+		return rc;
+	l->apart = pays_apart(l->oc) && thread_start(&l->thread, lock_apart, l) == 0;
+	return l->apart ? 0 : lock_all(l->oc, e);
+}
+
+/* Until all locks are there. */
+static int end_locking(void *ctx, struct errmsg *e)
+{
+	struct locking *l = ctx;
+
+	if (!l->apart)
+		return 0;
+	l->apart = false;
+	(void)pthread_join(l->thread, NULL);
+	return l->rc < 0 ? errmsg_set(e, l->rc, "%s", errmsg_text(&l->e, l->rc)) : 0;
 }
 
 static int chain_new(unsigned count, pid_t lock_pid, struct probackup_chain **ret)
@@ -233,17 +308,22 @@ static void recheck_member(struct open_chain *oc, const struct probackup_layer *
 static int open_all(struct open_chain *oc, struct errmsg *e)
 {
 	struct probackup_chain *chain = oc->chain;
+	struct locking locking = {.oc = oc};
 	const struct probackup_control *target;
 	bool has_external = false;
-	int rc = 0;
+	int rc = 0, rc_lock;
 
 	/* Two a member, and what is opened later beside threads. */
 	sys_expect_fds(oc->instance_dirfd, 2 * chain->base.count + 64);
-	for (oc->at = 0; oc->at < chain->base.count && rc == 0; oc->at++)
-		rc = open_member(oc, e);
-	util_closep(&oc->line_fd);
+	for (unsigned i = 0; i < chain->base.count && rc == 0; i++)
+		rc = name_member(oc, i);
 	if (rc == 0)
-		rc = load_chain(chain, oc->options, &has_external, e);
+		rc = begin_locking(&locking, e);
+	if (rc == 0)
+		rc = load_chain(chain, oc->options, end_locking, &locking, &has_external, e);
+	/* Whoever is removing the backup may be why its list cannot be read. */
+	rc_lock = end_locking(&locking, e);
+	rc = rc_lock < 0 ? rc_lock : rc;
 	if (rc < 0)
 		return rc;
 	target = &chain->members[chain->base.count - 1].control;

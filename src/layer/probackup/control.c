@@ -168,24 +168,56 @@ static int parse_lsn(const char *value, uint64_t *ret)
 	return 0;
 }
 
+/* Up to max digits; NULL if there is none. What follows must be next, unless that is 0. */
+static const char *take_digits(const char *s, unsigned max, char next, int *ret)
+{
+	unsigned n = 0;
+
+	*ret = 0;
+	for (; n < max && s[n] >= '0' && s[n] <= '9'; n++)
+		*ret = *ret * 10 + (s[n] - '0');
+	if (n == 0 || (next != '\0' && s[n] != next))
+		return NULL;
+	return s + n + (next != '\0');
+}
+
+/* "+00", "-04:30", or nothing: seconds. NULL: it is something else. */
+static const char *take_offset(const char *s, int *ret)
+{
+	char sign = *s;
+	int hours, minutes = 0;
+
+	*ret = 0;
+	if (sign == '\0')
+		return s;
+	if (sign != '+' && sign != '-')
+		return NULL;
+	s = take_digits(s + 1, 2, '\0', &hours);
+	if (s != NULL && *s == ':')
+		s = take_digits(s + 1, 2, '\0', &minutes);
+	*ret = (sign == '-' ? -1 : 1) * (hours * 3600 + minutes * 60);
+	return s;
+}
+
 /* "2026-11-20 10:38:24+00"; before 2.4.6 the offset was that of the local time. */
-static int64_t parse_time(const char *value)
+static int64_t parse_time(const char *s)
 {
 	struct tm tm = {0};
-	int hours = 0, minutes = 0;
-	char sign = '+';
-	int n = 0;
+	struct {
+		int *to;
+		unsigned digits;
+		char next;
+	} const parts[] = {{&tm.tm_year, 4, '-'}, {&tm.tm_mon, 2, '-'}, {&tm.tm_mday, 2, ' '},
+			   {&tm.tm_hour, 2, ':'}, {&tm.tm_min, 2, ':'}, {&tm.tm_sec, 2, '\0'}};
+	int offset = 0;
 
-	if (sscanf(value, "%4d-%2d-%2d %2d:%2d:%2d%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
-		   &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &n) != 6)
-		return 0;
-	if (value[n] != '\0' && sscanf(value + n, "%c%2d:%2d", &sign, &hours, &minutes) < 2)
-		return 0;
-	if (sign != '+' && sign != '-')
+	for (unsigned i = 0; i < ARRAY_SIZE(parts) && s != NULL; i++)
+		s = take_digits(s, parts[i].digits, parts[i].next, parts[i].to);
+	if (s == NULL || take_offset(s, &offset) == NULL)
 		return 0;
 	tm.tm_year -= 1900;
 	tm.tm_mon -= 1;
-	return (int64_t)timegm(&tm) - (sign == '-' ? -1 : 1) * (hours * 3600 + minutes * 60);
+	return (int64_t)timegm(&tm) - offset;
 }
 
 static int take_mode(struct parse *p, const char *value)
@@ -433,26 +465,29 @@ int probackup_control_parse(const char *data, size_t len, struct probackup_contr
 	return 0;
 }
 
-int probackup_control_read(int dirfd, const char *id, struct probackup_control *ret,
-			   struct errmsg *e)
+int probackup_control_read(int dirfd, const char *name, const char *id,
+			   struct probackup_control *ret, struct errmsg *e)
 {
 	_cleanup_free_ char *data = NULL;
 	struct errmsg why = {""};
 	XXH128_hash_t digest;
+	struct stat st;
 	size_t len;
 	int rc;
 
-	rc = sys_read_beneath(dirfd, "backup.control", PROBACKUP_CONTROL_MAX, &data, &len);
+	if (ret->has_stamp && stamp_same(dirfd, name, &ret->stamp))
+		return 0;
+	rc = sys_read_beneath(dirfd, name, PROBACKUP_CONTROL_MAX, &st, &data, &len);
 	if (rc < 0)
 		return errmsg_set(e, rc, "backup %s: backup.control: %s", id,
 				  probackup_open_text(rc));
 	digest = XXH3_128bits(data, len);
-	if (XXH128_isEqual(digest, ret->digest))
-		return 0;
-	rc = probackup_control_parse(data, len, ret, &why);
+	if (!XXH128_isEqual(digest, ret->digest))
+		rc = probackup_control_parse(data, len, ret, &why);
 	if (rc < 0)
 		return errmsg_set(e, rc, "backup %s: backup.control: %s", id,
 				  errmsg_text(&why, rc));
 	ret->digest = digest;
+	ret->has_stamp = stamp_make(&st, &ret->stamp);
 	return 0;
 }

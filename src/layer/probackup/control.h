@@ -6,6 +6,7 @@
 #define LAYER_PROBACKUP_CONTROL_H
 
 #include "base/err.h"
+#include "layer/probackup/stamp.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -64,6 +65,8 @@ struct probackup_control {
 	char program_text[24];		   /* the version as it stands there */
 	char unknown_key[32]; /* the first key this program does not know, "" if none */
 	XXH128_hash_t digest; /* of the file, when it was read */
+	struct stamp stamp;   /* before that */
+	bool has_stamp;
 };
 
 /* -EUCLEAN with "line N: ..." or "no status" in e for what cannot be a backup.control. */
@@ -71,11 +74,11 @@ int probackup_control_parse(const char *data, size_t len, struct probackup_contr
 			    struct errmsg *e);
 
 /*
- * Reads and parses dirfd/backup.control; e names the backup. *ret is zeroed before, or what an earlier call gave:
- * where the file is still the same it stays.
+ * Reads and parses dirfd/name, which is a backup.control; e names the backup. *ret is zeroed before, or what an
+ * earlier call gave: where the file is still the same it stays.
  */
-int probackup_control_read(int dirfd, const char *id, struct probackup_control *ret,
-			   struct errmsg *e);
+int probackup_control_read(int dirfd, const char *name, const char *id,
+			   struct probackup_control *ret, struct errmsg *e);
 
 const char *probackup_mode_name(enum probackup_mode mode);
 const char *probackup_status_name(enum probackup_status status);

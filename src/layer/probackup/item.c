@@ -23,11 +23,12 @@ static int fill_codec(const struct content_line *line, struct probackup_file *fi
 }
 
 /* A relation's main fork of which pages are stored here. */
-static int fill_pages(const struct content_line *line, struct load_item *item, struct errmsg *e)
+static int fill_pages(const struct content_line *line, struct layer_entry *entry,
+		      struct probackup_file *file, struct errmsg *e)
 {
 	if (line->n_headers == 0 || line->n_headers > PG_SEGMENT_BLOCKS)
 		return errmsg_set(e, -EUCLEAN, "'%s' stores %u pages", line->path, line->n_headers);
-	item->file.info = (struct headers_info){
+	file->info = (struct headers_info){
 		.size = (uint64_t)line->size,
 		.hdr_off = line->hdr_off,
 		.hdr_size = line->hdr_size,
@@ -36,16 +37,15 @@ static int fill_pages(const struct content_line *line, struct load_item *item, s
 		.crc = line->crc,
 		.whole = line->n_headers == line->n_blocks,
 	};
-	item->file.segno = line->segno;
-	item->entry.stored_prefix = item->file.info.whole ? line->n_headers : 0;
-	item->entry.file = 0; /* numbered when all are known */
-	return fill_codec(line, &item->file, e);
+	file->segno = line->segno;
+	entry->stored_prefix = file->info.whole ? line->n_headers : 0;
+	entry->file = 0; /* numbered when all are known */
+	return fill_codec(line, file, e);
 }
 
-int item_fill_blocks(const struct content_line *line, struct load_item *item, struct errmsg *e)
+int item_fill_blocks(const struct content_line *line, struct layer_entry *entry,
+		     struct probackup_file *file, struct errmsg *e)
 {
-	struct layer_entry *entry = &item->entry;
-
 	if (line->n_blocks > PG_SEGMENT_BLOCKS || line->segno > SEGNO_MAX)
 		return errmsg_set(e, -EUCLEAN, "'%s' has %u blocks as segment %u", line->path,
 				  line->n_blocks, line->segno);
@@ -58,25 +58,22 @@ int item_fill_blocks(const struct content_line *line, struct load_item *item, st
 	entry->origin = LAYER_ORIGIN_NEAREST;
 	entry->size = LAYER_SIZE_UNKNOWN;
 	entry->base_limit = line->n_blocks > 0 ? line->n_blocks : LAYER_NO_LIMIT;
-	item->file.limit = entry->base_limit;
-	item->want = WANT_BLOCKS;
-	return line->size > 0 ? fill_pages(line, item, e) : 0;
+	file->limit = entry->base_limit;
+	return line->size > 0 ? fill_pages(line, entry, file, e) : 0;
 }
 
-void item_fill_plain(const struct content_line *line, struct load_item *item)
+void item_fill_plain(const struct content_line *line, struct layer_entry *entry,
+		     struct probackup_file *file)
 {
-	struct layer_entry *entry = &item->entry;
-
 	entry->kind = LAYER_PLAIN;
 	if (line->size < 0) {
 		entry->origin = LAYER_ORIGIN_BELOW;
 		entry->size = LAYER_SIZE_UNKNOWN; /* known when its backup is found */
-		item->want = WANT_WHOLE;
 		return;
 	}
 	entry->size = (uint64_t)line->size;
-	item->file.info.size = (uint64_t)line->size;
-	item->file.info.crc = line->crc;
+	file->info.size = (uint64_t)line->size;
+	file->info.crc = line->crc;
 	if (line->size > 0)
 		entry->file = 0;
 }

@@ -8,7 +8,7 @@
 #include "base/big.h"
 #include "base/util.h"
 
-#define MAGIC  "PGOLST01"
+#define MAGIC  "PGOLST02"
 #define HEAD   36u
 #define MEMBER (LISTS_DIGEST + 4u)
 #define LINE   64u
@@ -75,11 +75,36 @@ void lists_add_line(struct lists *lists, uint32_t wanted, const struct content_l
 	put_le32(count, get_le32(count) + 1);
 }
 
+static int compare_lines(const void *a, const void *b)
+{
+	uint32_t x = get_le32(a), y = get_le32(b);
+
+	return x < y ? -1 : x > y;
+}
+
+/* As the next mount can put them in their places: by the number of the wanted. */
+static void sort_lines(const struct lists *lists, uint32_t count)
+{
+	uint8_t *first = lists->lines + (size_t)(lists->records - count) * LINE;
+
+	for (uint32_t i = 1; i < count; i++) {
+		if (compare_lines(first + (size_t)(i - 1) * LINE, first + (size_t)i * LINE) > 0) {
+			qsort(first, count, LINE, compare_lines);
+			return;
+		}
+	}
+}
+
 void lists_end_member(struct lists *lists, const uint8_t digest[LISTS_DIGEST], uint64_t lines)
 {
+	uint8_t *head;
+
 	lists->lines_read += lines;
-	if (!lists->failed)
-		memcpy(lists->heads + (size_t)(lists->members - 1) * MEMBER, digest, LISTS_DIGEST);
+	if (lists->failed)
+		return;
+	head = lists->heads + (size_t)(lists->members - 1) * MEMBER;
+	memcpy(head, digest, LISTS_DIGEST);
+	sort_lines(lists, get_le32(head + LISTS_DIGEST));
 }
 
 static uint32_t crc_of(const uint8_t *bytes, size_t len)
@@ -122,8 +147,11 @@ uint32_t lists_line(const struct lists *lists, uint32_t number, struct content_l
 {
 	const uint8_t *at = lists->lines + (size_t)number * LINE;
 
-	memset((char *)ret + offsetof(struct content_line, size), 0,
-	       sizeof(*ret) - offsetof(struct content_line, size));
+	/* Field by field: it is done for each line of a long chain. */
+	ret->external_dir_num = 0;
+	ret->has_full_size = false;
+	ret->full_size = 0;
+	ret->unknown_key[0] = '\0';
 	ret->mode = get_le32(at + 4);
 	ret->size = (int64_t)get_le64(at + 8);
 	ret->hdr_off = get_le64(at + 16);
@@ -136,26 +164,31 @@ uint32_t lists_line(const struct lists *lists, uint32_t number, struct content_l
 	ret->is_datafile = at[48] != 0;
 	ret->is_cfs = at[49] != 0;
 	memcpy(ret->compress_alg, at + 50, ALG - 1);
+	ret->compress_alg[ALG - 1] = '\0';
 	return get_le32(at);
 }
 
-/* Each member's lines are of different files, and each file that is wanted whole has one. */
+/* Each member's lines are in the order of their files, and each file that is wanted whole has one line. */
 static bool lines_fit(const struct lists *lists, const struct wanted_table *table)
 {
-	uint32_t number = 0, whole = 0;
+	const uint8_t *at = lists->lines;
+	uint32_t whole = 0;
 
 	for (uint32_t m = 0; m < lists->members; m++) {
 		const uint8_t *digest;
+		uint32_t least = 0;
 
 		for (uint32_t left = lists_member_lines(lists, m, &digest); left > 0; left--) {
-			uint32_t i = get_le32(lists->lines + (size_t)number++ * LINE);
+			uint32_t i = get_le32(at);
 			struct wanted *w = i < table->count ? &table->items[i] : NULL;
 
-			if (w == NULL || w->seen == m + 1 ||
+			if (w == NULL || i < least ||
 			    (w->want == WANT_WHOLE ? w->seen != 0 : w->want != WANT_BLOCKS))
 				return false;
-			w->seen = m + 1;
+			w->seen = 1;
 			whole += w->want == WANT_WHOLE;
+			least = i + 1;
+			at += LINE;
 		}
 	}
 	for (uint32_t i = 0; i < table->count; i++)
@@ -173,19 +206,19 @@ static bool counts_fit(const struct lists *lists)
 	return sum == lists->records;
 }
 
-bool lists_parse(struct lists *lists, uint8_t *bytes, size_t len, const uint8_t key[LISTS_KEY],
-		 uint32_t members, const struct wanted_table *table)
+bool lists_parse(struct lists *lists, uint8_t *bytes, size_t len, uint32_t members,
+		 const struct wanted_table *table)
 {
 	size_t heads = (size_t)members * MEMBER, lines;
 	bool fits;
 
 	lists->bytes = bytes;
-	if (len < HEAD + heads || memcmp(bytes, MAGIC, 8) != 0 ||
-	    memcmp(bytes + 8, key, LISTS_KEY) != 0 || get_le32(bytes + 24) != members)
+	if (len < HEAD + heads || memcmp(bytes, MAGIC, 8) != 0 || get_le32(bytes + 24) != members)
 		return false;
 	lines = (size_t)get_le32(bytes + 28) * LINE;
 	if (len != HEAD + heads + lines || get_le32(bytes + HEAD - 4) != crc_of(bytes, len))
 		return false;
+	memcpy(lists->key, bytes + 8, LISTS_KEY);
 	lists->members = members;
 	lists->records = get_le32(bytes + 28);
 	lists->heads = bytes + HEAD;

@@ -7,9 +7,9 @@
  * lists are the same files: it knows their sizes, inode numbers and times, and the target's list by
  * its digest, because that one is always read.
  *
- *	<cache>/lists	"PGOLST01", key, u32 members, u32 records, u32 crc32c of all else; then for
+ *	<cache>/lists	"PGOLST02", key, u32 members, u32 records, u32 crc32c of all else; then for
  *			each older member, the newest first, the digest of its list and u32 lines;
- *			then the lines, in the same order (lists.c)
+ *			then their lines (lists.c), each member's by the number of the wanted
  */
 #ifndef LAYER_PROBACKUP_LISTS_H
 #define LAYER_PROBACKUP_LISTS_H
@@ -50,7 +50,7 @@ bool lists_key(const struct probackup_chain *chain, bool external,
 /* Begins the next older member; its lines follow. */
 void lists_add_member(struct lists *lists);
 void lists_add_line(struct lists *lists, uint32_t wanted, const struct content_line *line);
-/* lines: of its list, counted or not. */
+/* Its lines are in the order of their numbers now. lines: of its list, counted or not. */
 void lists_end_member(struct lists *lists, const uint8_t digest[LISTS_DIGEST], uint64_t lines);
 
 /* The bytes of the file, the caller's to free; NULL: out of memory. Pure. */
@@ -63,14 +63,14 @@ void lists_save(const struct lists *lists, const char *cache);
 /* ---- reading ---- */
 
 /*
- * Fills lists from the file of that key. table: what the target's list wants; its marks `seen` are
+ * Fills lists from the file, of whatever key. table: what the target's list wants; its marks `seen` are
  * used. False: there is none that is whole and fits; lists_free all the same.
  */
-bool lists_load(struct lists *lists, const char *cache, const uint8_t key[LISTS_KEY],
-		uint32_t members, const struct wanted_table *table);
+bool lists_load(struct lists *lists, const char *cache, uint32_t members,
+		const struct wanted_table *table);
 /* Pure: takes the bytes of a file over, which are malloc'ed. */
-bool lists_parse(struct lists *lists, uint8_t *bytes, size_t len,
-		 const uint8_t key[LISTS_KEY], uint32_t members, const struct wanted_table *table);
+bool lists_parse(struct lists *lists, uint8_t *bytes, size_t len, uint32_t members,
+		 const struct wanted_table *table);
 
 uint32_t lists_member_lines(const struct lists *lists, uint32_t member, const uint8_t **ret_digest);
 /* The line of that number, and which of the wanted it is of; the path is the caller's to fill. */

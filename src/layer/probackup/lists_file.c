@@ -6,35 +6,26 @@
 #include "base/util.h"
 #include "layer/probackup/lists.h"
 #include "layer/probackup/probackup.h"
+#include "layer/probackup/stamp.h"
 
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
 
-#define NAME	"lists"
-#define SETTLED 2 /* seconds: the coarsest times of a file system that holds a store */
+#define NAME "lists"
 
-static bool is_settled(const struct stat *st, time_t now)
-{
-	return st->st_mtim.tv_sec + SETTLED <= now && st->st_ctim.tv_sec + SETTLED <= now;
-}
-
-static bool hash_member(const struct probackup_layer *member, time_t now, XXH3_state_t *hash)
+static bool hash_member(const struct probackup_layer *member, XXH3_state_t *hash)
 {
 	uint8_t fields[48];
-	struct stat st;
+	struct stamp stamp;
 
-	if (sys_fstatat(member->base.dirfd, "backup_content.control", &st, AT_SYMLINK_NOFOLLOW) <
-		    0 ||
-	    !S_ISREG(st.st_mode) || !is_settled(&st, now))
+	if (!stamp_take(member->base.dirfd, "backup_content.control", &stamp))
 		return false;
-	put_le64(fields, st.st_ino);
-	put_le64(fields + 8, (uint64_t)st.st_size);
-	put_le64(fields + 16, (uint64_t)ns_of(st.st_mtim.tv_sec, st.st_mtim.tv_nsec));
-	put_le64(fields + 24, (uint64_t)ns_of(st.st_ctim.tv_sec, st.st_ctim.tv_nsec));
+	put_le64(fields, stamp.ino);
+	put_le64(fields + 8, stamp.size);
+	put_le64(fields + 16, (uint64_t)stamp.mtime_ns);
+	put_le64(fields + 24, (uint64_t)stamp.ctime_ns);
 	put_le32(fields + 32, member->control.content_crc);
 	put_le32(fields + 36, member->control.has_crc);
 	put_le64(fields + 40, member->control.program_version);
@@ -60,7 +51,6 @@ bool lists_key(const struct probackup_chain *chain, bool external,
 {
 	XXH3_state_t *hash = XXH3_createState();
 	const uint8_t flag = external;
-	time_t now = time(NULL);
 	XXH128_canonical_t digest;
 	bool ok = hash != NULL;
 
@@ -71,7 +61,7 @@ bool lists_key(const struct probackup_chain *chain, bool external,
 		hash_wanted(table, hash);
 	}
 	for (unsigned i = 0; i + 1 < chain->base.count && ok; i++)
-		ok = hash_member(&chain->members[i], now, hash);
+		ok = hash_member(&chain->members[i], hash);
 	if (ok) {
 		XXH128_canonicalFromHash(&digest, XXH3_128bits_digest(hash));
 		memcpy(ret, digest.digest, LISTS_KEY);
@@ -101,13 +91,13 @@ void lists_save(const struct lists *lists, const char *cache)
 	(void)cache_dir_put(fd, temp, NAME, bytes, len);
 }
 
-bool lists_load(struct lists *lists, const char *cache, const uint8_t key[LISTS_KEY],
-		uint32_t members, const struct wanted_table *table)
+bool lists_load(struct lists *lists, const char *cache, uint32_t members,
+		const struct wanted_table *table)
 {
 	_cleanup_close_ int fd = cache_dir_open(AT_FDCWD, cache, false);
 	char *bytes;
 	size_t len;
 
 	return fd >= 0 && sys_read_file(fd, NAME, 2 * LISTS_BYTES_MAX, &bytes, &len) == 0 &&
-	       lists_parse(lists, (uint8_t *)bytes, len, key, members, table);
+	       lists_parse(lists, (uint8_t *)bytes, len, members, table);
 }

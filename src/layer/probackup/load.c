@@ -17,6 +17,7 @@
 #include <xxhash.h>
 
 #define STORED_DIR  "database/"
+#define LIST	    "backup_content.control"
 #define LINE_LEAST  150u       /* bytes of a line, nearly always */
 #define AHEAD_LEAST (2u << 20) /* bytes of the target's list: below, a thread does not pay */
 
@@ -148,6 +149,19 @@ static int name_item(struct load *load, const struct content_line *line, struct 
 	return 0;
 }
 
+static enum want want_of(const struct layer_entry *entry)
+{
+	switch (entry->origin) {
+	case LAYER_ORIGIN_BELOW:
+		return WANT_WHOLE;
+	case LAYER_ORIGIN_NEAREST:
+		return WANT_BLOCKS;
+	case LAYER_ORIGIN_NONE:
+		break;
+	}
+	return WANT_NOTHING;
+}
+
 static int take_target_line(void *ctx, const struct content_line *line, struct errmsg *e)
 {
 	struct load *load = ctx;
@@ -179,10 +193,11 @@ static int take_target_line(void *ctx, const struct content_line *line, struct e
 	if (S_ISDIR(line->mode))
 		item->entry.kind = LAYER_DIR;
 	else if (line->is_datafile)
-		return item_fill_blocks(line, item, e);
+		rc = item_fill_blocks(line, &item->entry, &item->file, e);
 	else
-		item_fill_plain(line, item);
-	return 0;
+		item_fill_plain(line, &item->entry, &item->file);
+	item->want = want_of(&item->entry);
+	return rc;
 }
 
 /* ---- whole lists ---- */
@@ -248,8 +263,7 @@ static int load_target(struct load *load, struct content_sums *ret)
 	struct stat st;
 	int rc;
 
-	if (sys_fstatat(member->base.dirfd, "backup_content.control", &st, AT_SYMLINK_NOFOLLOW) ==
-	    0)
+	if (sys_fstatat(member->base.dirfd, LIST, &st, AT_SYMLINK_NOFOLLOW) == 0)
 		load_reserve(&load->items, &load->cap, (uint64_t)st.st_size / LINE_LEAST);
 	rc = load_read_list(load, take_target_line, load, ret);
 	if (rc == 0)
@@ -276,6 +290,33 @@ static struct content_source *list_sources(const struct probackup_chain *chain)
 	return sources;
 }
 
+bool load_is_long(const struct probackup_layer *member)
+{
+	struct stat st;
+
+	return sys_fstatat(member->base.dirfd, LIST, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       (uint64_t)st.st_size >= AHEAD_LEAST;
+}
+
+/* The threads go on to the older lists at once: these must be locked. */
+static int begin_ahead(struct load *load, load_locked *locked, void *ctx,
+		       struct content_source **ret_sources)
+{
+	const struct probackup_chain *chain = load->chain;
+	int rc = 0;
+
+	if (!load_is_long(&chain->members[load->member]))
+		return 0;
+	rc = locked(ctx, load->e);
+	if (rc < 0)
+		return rc;
+	*ret_sources = list_sources(chain);
+	if (*ret_sources == NULL)
+		return -ENOMEM;
+	load->ahead = content_ahead_begin(*ret_sources, chain->base.count, AHEAD_LEAST);
+	return 0;
+}
+
 /* What the older lists have said of files that are unchanged since then. */
 static void renew_entries(struct load *load)
 {
@@ -293,13 +334,18 @@ static void renew_entries(struct load *load)
 }
 
 /* The target's manifest is made while the threads are still reading the older lists. */
-static int load_lists(struct load *load, const char *cache, struct content_sums *sums)
+static int load_lists(struct load *load, const char *cache, load_locked *locked, void *ctx,
+		      struct content_sums *sums)
 {
 	int rc = load_target(load, &sums[load->member]);
 
 	if (rc == 0)
 		rc = manifest_build(&load->chain->members[load->member], load->sorted,
 				    load->sorted_count, load->chain->arena, NULL);
+	if (rc == 0) {
+		older_find_kept(load, cache);
+		rc = locked(ctx, load->e);
+	}
 	if (rc == 0 && load->member == 0)
 		return older_check_wanted(load); /* a FULL refers to nothing */
 	if (rc == 0)
@@ -335,7 +381,7 @@ static void hash_content(struct probackup_chain *chain, const struct content_sum
 }
 
 int load_chain(struct probackup_chain *chain, const struct store_options *options,
-	       bool *ret_external, struct errmsg *e)
+	       load_locked *locked, void *ctx, bool *ret_external, struct errmsg *e)
 {
 	struct load load = {.chain = chain,
 			    .member = chain->base.count - 1,
@@ -343,15 +389,15 @@ int load_chain(struct probackup_chain *chain, const struct store_options *option
 			    .external = options->external,
 			    .kept = &chain->lists};
 	_cleanup_free_ struct content_sums *sums = calloc(chain->base.count, sizeof(*sums));
-	_cleanup_free_ struct content_source *sources = list_sources(chain);
+	_cleanup_free_ struct content_source *sources = NULL;
 	XXH3_state_t *hash = XXH3_createState();
 	int rc = -ENOMEM;
 
-	if (sums != NULL && sources != NULL && hash != NULL) {
-		load.ahead = content_ahead_begin(sources, chain->base.count, AHEAD_LEAST);
-		rc = load_lists(&load, options->cache, sums);
-		content_ahead_end(load.ahead);
-	}
+	if (sums != NULL && hash != NULL)
+		rc = begin_ahead(&load, locked, ctx, &sources);
+	if (rc == 0)
+		rc = load_lists(&load, options->cache, locked, ctx, sums);
+	content_ahead_end(load.ahead);
 	if (rc == 0) {
 		hash_content(chain, sums, load.number_count > 0, hash);
 		*ret_external = load.has_external;
@@ -361,6 +407,7 @@ int load_chain(struct probackup_chain *chain, const struct store_options *option
 	free(load.sorted);
 	free(load.older);
 	wanted_free(&load.wanted);
+	lists_free(&load.found);
 	free(load.blobs.items);
 	free(load.numbers);
 	return rc == -ENOMEM ? out_of_memory(e) : rc;

@@ -109,7 +109,7 @@ static int read_holder(int dirfd, struct holder *ret)
 	if (rc < 0)
 		return rc;
 	holder.ino = st.st_ino;
-	rc = sys_read_beneath(dirfd, LATCH, LINES_MAX, &text, &len);
+	rc = sys_read_beneath(dirfd, LATCH, LINES_MAX, &st, &text, &len);
 	if (rc == -EACCES || rc == -EPERM)
 		holder.unreadable = true;
 	else if (rc < 0)
@@ -238,11 +238,12 @@ static void latch_drop(int dirfd)
 static int rewrite_lines(int dirfd, pid_t own, bool with_own)
 {
 	_cleanup_free_ char *old = NULL;
+	struct stat st;
 	char text[LINES_MAX + 32];
 	size_t old_len, len = 0;
 	int fd, rc, rc_close;
 
-	rc = sys_read_beneath(dirfd, LINES, LINES_MAX, &old, &old_len);
+	rc = sys_read_beneath(dirfd, LINES, LINES_MAX, &st, &old, &old_len);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
 	for (const char *line = old; line != NULL && *line != '\0';) {
@@ -397,9 +398,10 @@ static void unshare_locked(int dirfd, const struct lock_request *request)
 static bool has_line(int dirfd, pid_t pid)
 {
 	_cleanup_free_ char *text = NULL;
+	struct stat st;
 	size_t len;
 
-	if (sys_read_beneath(dirfd, LINES, LINES_MAX, &text, &len) < 0)
+	if (sys_read_beneath(dirfd, LINES, LINES_MAX, &st, &text, &len) < 0)
 		return false;
 	for (const char *line = text; line != NULL && *line != '\0';) {
 		if (parse_pid(line) == (long)pid)

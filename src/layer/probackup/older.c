@@ -11,17 +11,24 @@
 
 #define AHEAD 8u
 
-/*
- * What an older list gives to the manifest of its layer. The oldest one has nearly all that is wanted:
- * its items go to where they belong in the layer's arrays at once, the others' are sorted when all are
- * known.
- */
+/* Where what a line gives is put. */
+enum collect_way {
+	COLLECT_TO_SORT,   /* to load->older: the items are sorted when all are known */
+	COLLECT_TO_NUMBER, /* to the place of its number: the oldest list has nearly all that is wanted */
+	COLLECT_TO_NEXT,   /* behind the last one: they come in their order */
+};
+
+/* What an older list gives to the manifest of its layer. */
 struct collected {
-	struct load *load; /* load->older has the items, but for the oldest */
-	uint32_t count, stored; /* stored: of the oldest */
-	uint32_t next;	       /* behind the number of the last line's wanted */
-	bool is_oldest;	       /* arrays with a place for each wanted */
-	struct load_item item; /* of the oldest: being filled */
+	struct load *load;
+	enum collect_way way;
+	uint32_t count, stored; /* stored: of those that go to their places */
+	uint32_t next;		/* behind the number of the last line's wanted */
+};
+
+struct place {
+	struct layer_entry *entry;
+	struct probackup_file *file;
 };
 
 static struct probackup_layer *layer_of(const struct collected *c)
@@ -29,23 +36,66 @@ static struct probackup_layer *layer_of(const struct collected *c)
 	return &c->load->chain->members[c->load->member];
 }
 
-static struct load_item *collect(struct collected *c, const struct content_line *line,
-				 const struct wanted *wanted)
+static uint32_t number_of(const struct collected *c, const struct wanted *wanted)
+{
+	return (uint32_t)(wanted - c->load->wanted.items);
+}
+
+/* Of zeroed memory, or of what stored nothing. False: out of memory. */
+static bool find_place(struct collected *c, const struct wanted *wanted, struct place *ret)
 {
 	struct load *load = c->load;
-	struct load_item *item = &c->item;
+	struct probackup_layer *layer = layer_of(c);
+	uint32_t number = number_of(c, wanted);
+	struct load_item *item;
 
-	if (c->is_oldest)
-		*item = (struct load_item){.entry = {.file = LAYER_NO_FILE}};
-	else
-		item = load_add_item(&load->older, &c->count, &load->older_cap);
+	if (c->way != COLLECT_TO_SORT) {
+		bool packed = c->way == COLLECT_TO_NEXT;
+
+		ret->entry = &layer->base.entries[packed ? c->count : number];
+		ret->file = &layer->files[packed ? c->stored : number];
+		return true;
+	}
+	item = load_add_item(&load->older, &c->count, &load->older_cap);
 	if (item == NULL)
-		return NULL;
-	item->entry.path = load->items[wanted->item].entry.path;
-	item->entry.mode = line->mode;
-	item->file.name = load->items[wanted->item].file.name;
-	item->number = (uint32_t)(wanted - load->wanted.items);
-	return item;
+		return false;
+	item->number = number;
+	*ret = (struct place){.entry = &item->entry, .file = &item->file};
+	return true;
+}
+
+static int collect(struct collected *c, const struct content_line *line,
+		   const struct wanted *wanted, struct place *ret)
+{
+	const struct load_item *target = &c->load->items[wanted->item];
+
+	if (!find_place(c, wanted, ret))
+		return -ENOMEM;
+	ret->entry->path = target->entry.path;
+	ret->entry->mode = line->mode;
+	ret->entry->file = LAYER_NO_FILE;
+	ret->file->name = target->file.name;
+	return 0;
+}
+
+/* Only the target's limits count. */
+static void drop_limits(struct layer_entry *entry, struct probackup_file *file)
+{
+	entry->base_limit = LAYER_NO_LIMIT;
+	file->limit = LAYER_NO_LIMIT;
+}
+
+/* When it is filled. */
+static void settle(struct collected *c, const struct wanted *wanted, const struct place *place)
+{
+	drop_limits(place->entry, place->file);
+	if (c->way == COLLECT_TO_SORT)
+		return;
+	c->count++;
+	if (place->entry->file == LAYER_NO_FILE)
+		return;
+	place->entry->file = c->way == COLLECT_TO_NEXT ? c->stored : number_of(c, wanted);
+	c->stored++;
 }
 
 int older_collect_wanted(struct load *load)
@@ -69,7 +119,8 @@ int older_collect_wanted(struct load *load)
 static int take_older_blocks(struct collected *c, const struct content_line *line,
 			     const struct wanted *wanted, struct errmsg *e)
 {
-	struct load_item *item;
+	struct place place;
+	int rc;
 
 	if (line->size <= 0)
 		return 0;
@@ -77,8 +128,12 @@ static int take_older_blocks(struct collected *c, const struct content_line *lin
 		return errmsg_set(e, -EUCLEAN,
 				  "'%s' is no data file here, but is one in a newer backup",
 				  line->path);
-	item = collect(c, line, wanted);
-	return item != NULL ? item_fill_blocks(line, item, e) : -ENOMEM;
+	rc = collect(c, line, wanted, &place);
+	if (rc == 0)
+		rc = item_fill_blocks(line, place.entry, place.file, e);
+	if (rc == 0)
+		settle(c, wanted, &place);
+	return rc;
 }
 
 /* The first backup below the target that stores the file has all of it. */
@@ -86,7 +141,9 @@ static int take_older_whole(struct collected *c, const struct content_line *line
 			    struct wanted *wanted, struct errmsg *e)
 {
 	struct load *load = c->load;
-	struct load_item *target = &load->items[wanted->item], *item;
+	struct load_item *target = &load->items[wanted->item];
+	struct place place;
+	int rc;
 
 	if (line->is_datafile || !S_ISREG(line->mode))
 		return errmsg_set(e, -EUCLEAN,
@@ -100,10 +157,11 @@ static int take_older_whole(struct collected *c, const struct content_line *line
 		return present_auto_conf(load, target, load->member, (uint64_t)line->size,
 					 line->crc);
 	target->entry.size = (uint64_t)line->size;
-	item = collect(c, line, wanted);
-	if (item == NULL)
-		return -ENOMEM;
-	item_fill_plain(line, item);
+	rc = collect(c, line, wanted, &place);
+	if (rc < 0)
+		return rc;
+	item_fill_plain(line, place.entry, place.file);
+	settle(c, wanted, &place);
 	return 0;
 }
 
@@ -113,41 +171,12 @@ static bool stores_something(const struct wanted *wanted, const struct content_l
 					   : wanted->want == WANT_WHOLE && line->size >= 0;
 }
 
-/* Only the target's limits count. */
-static void drop_limits(struct layer_entry *entry, struct probackup_file *file)
-{
-	entry->base_limit = LAYER_NO_LIMIT;
-	file->limit = LAYER_NO_LIMIT;
-}
-
-static void place_item(struct collected *c)
-{
-	struct load_item *item = &c->item;
-	struct probackup_layer *layer = layer_of(c);
-
-	drop_limits(&item->entry, &item->file);
-	c->count++;
-	if (item->entry.file != LAYER_NO_FILE) {
-		c->stored++;
-		item->entry.file = item->number;
-		layer->files[item->number] = item->file;
-	}
-	layer->base.entries[item->number] = item->entry;
-	item->entry.path = NULL;
-}
-
 static int take_wanted(struct collected *c, const struct content_line *line, struct wanted *wanted,
 		       struct errmsg *e)
 {
-	int rc = 0;
-
 	if (wanted->want == WANT_BLOCKS)
-		rc = take_older_blocks(c, line, wanted, e);
-	else if (wanted->want == WANT_WHOLE)
-		rc = take_older_whole(c, line, wanted, e);
-	if (rc == 0 && c->is_oldest && c->item.entry.path != NULL)
-		place_item(c);
-	return rc;
+		return take_older_blocks(c, line, wanted, e);
+	return wanted->want == WANT_WHOLE ? take_older_whole(c, line, wanted, e) : 0;
 }
 
 /* A hint: what is known of a file lies where its line was in the target's list. */
@@ -246,14 +275,14 @@ static bool is_before(const struct load_item *a, const struct load_item *b)
 	return a->number < b->number;
 }
 
-static int begin_older(struct collected *c)
+/* most: so many items, at the most. */
+static int begin_older(struct collected *c, enum collect_way way, uint32_t most)
 {
 	struct probackup_chain *chain = c->load->chain;
 	struct probackup_layer *layer = layer_of(c);
-	uint32_t most = c->load->wanted.count;
 
-	c->is_oldest = c->load->member == 0;
-	if (!c->is_oldest)
+	c->way = way;
+	if (way == COLLECT_TO_SORT || most == 0)
 		return 0;
 	layer->base.entries =
 		arena_alloc(chain->base.older_entries, most * sizeof(*layer->base.entries));
@@ -262,14 +291,12 @@ static int begin_older(struct collected *c)
 }
 
 /* Moves the items together: a file that came later has no place in the oldest list. */
-static void end_oldest(struct collected *c)
+static void pack_items(struct collected *c)
 {
 	struct probackup_layer *layer = layer_of(c);
 	struct layer_entry *entries = layer->base.entries;
 	uint32_t to = 0, file = 0;
 
-	layer->base.entry_count = c->count;
-	layer->file_count = c->stored;
 	if (c->stored == c->load->wanted.count)
 		return;
 	for (uint32_t from = 0; to < c->count; from++) {
@@ -284,28 +311,36 @@ static void end_oldest(struct collected *c)
 	}
 }
 
-static int build_older(struct collected *c)
+static int sort_items(struct collected *c)
 {
 	struct load *load = c->load;
 	_cleanup_free_ struct load_item **sorted = NULL;
 
-	if (c->is_oldest) {
-		end_oldest(c);
-		return 0;
-	}
-	for (uint32_t i = 0; i < c->count; i++)
-		drop_limits(&load->older[i].entry, &load->older[i].file);
 	sorted = manifest_sort(load->older, c->count, is_before);
 	if (sorted == NULL)
 		return -ENOMEM;
-	return manifest_build(&load->chain->members[load->member], sorted, c->count,
-			      load->chain->arena, load->chain->base.older_entries);
+	return manifest_build(layer_of(c), sorted, c->count, load->chain->arena,
+			      load->chain->base.older_entries);
+}
+
+static int build_older(struct collected *c)
+{
+	struct probackup_layer *layer = layer_of(c);
+
+	if (c->way == COLLECT_TO_SORT)
+		return sort_items(c);
+	if (c->way == COLLECT_TO_NUMBER)
+		pack_items(c);
+	layer->base.entry_count = c->count;
+	layer->file_count = c->stored;
+	return 0;
 }
 
 static int read_older(struct load *load, struct content_sums *ret)
 {
 	struct collected c = {.load = load};
-	int rc = begin_older(&c);
+	enum collect_way way = load->member == 0 ? COLLECT_TO_NUMBER : COLLECT_TO_SORT;
+	int rc = begin_older(&c, way, load->wanted.count);
 
 	lists_add_member(load->kept);
 	if (rc == 0)
@@ -323,7 +358,7 @@ static int take_kept(struct load *load, const struct lists *lists, uint32_t line
 {
 	struct collected c = {.load = load};
 	struct content_line line;
-	int rc = begin_older(&c);
+	int rc = begin_older(&c, COLLECT_TO_NEXT, lines);
 
 	for (; lines > 0 && rc == 0; lines--) {
 		struct wanted *wanted = &load->wanted.items[lists_line(lists, (*number)++, &line)];
@@ -364,23 +399,29 @@ static int read_all(struct load *load, struct content_sums *sums)
 	return rc;
 }
 
+void older_find_kept(struct load *load, const char *cache)
+{
+	if (cache == NULL || load->member == 0)
+		return;
+	load->has_found = lists_load(&load->found, cache, load->member, &load->wanted);
+}
+
 int older_load(struct load *load, const char *cache, struct content_sums *sums)
 {
 	struct lists *kept = load->kept;
 	bool has_key =
 		cache != NULL && lists_key(load->chain, load->external, sums[load->member].digest,
 					   &load->wanted, kept->key);
-	_cleanup_lists_ struct lists lists = {0};
 	int rc = arena_new(&load->chain->base.older_entries);
 
 	if (rc < 0)
 		return rc;
+	if (has_key && load->has_found && memcmp(load->found.key, kept->key, LISTS_KEY) == 0) {
+		kept->failed = true; /* it is there already */
+		return take_all_kept(load, &load->found, sums);
+	}
 	if (load->member > 1)
 		load_reserve(&load->older, &load->older_cap, load->wanted.count);
-	if (has_key && lists_load(&lists, cache, kept->key, load->member, &load->wanted)) {
-		kept->failed = true; /* it is there already */
-		return take_all_kept(load, &lists, sums);
-	}
 	/* A full backup has all that is wanted: if that alone is too much, nothing is collected. */
 	kept->failed = !has_key || !lists_pay(load->wanted.count,
 					      (uint64_t)load->member * sums[load->member].lines);

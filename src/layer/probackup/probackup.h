@@ -110,12 +110,21 @@ struct load {
 	uint32_t *numbers;  /* of those that are, as they come */
 	uint32_t number_count, number_cap;
 	struct lists *kept; /* what comes of older lists */
+	struct lists found; /* what an earlier mount has kept */
+	bool has_found;	    /* it is whole; of which lists it came is not known yet */
 	struct content_ahead *ahead; /* reads the lists, the target's first; NULL: nobody does */
 };
 
-/* Reads all lists, fills the layers' entries and files, and the content hash. */
+/* Waits until all members are locked, and their directories open; at any time, and more than once. */
+typedef int load_locked(void *ctx, struct errmsg *e);
+/*
+ * Reads all lists, fills the layers' entries and files, and the content hash. The target's directory must be
+ * open; its list may be read before locked has been called, if it is not long, nothing of the others.
+ */
 int load_chain(struct probackup_chain *chain, const struct store_options *options,
-	       bool *ret_external, struct errmsg *e);
+	       load_locked *locked, void *ctx, bool *ret_external, struct errmsg *e);
+/* Is the member's list so long that threads read it? */
+bool load_is_long(const struct probackup_layer *member);
 
 /* Reads the list of load->member, calls fn for its lines, and checks it as a whole. */
 int load_read_list(struct load *load,
@@ -146,16 +155,24 @@ struct load_item *load_find(struct load *load, const char *path);
 int older_collect_wanted(struct load *load);
 /* A file said to be unchanged must be in the list of every backup down to the one that stores it. */
 int older_check_wanted(const struct load *load);
-/* The lists below the target's; sums has that of the target. cache: see lists.h, or NULL. */
+/* Reads what an earlier mount has kept, but does not believe it yet. cache: see lists.h, or NULL. */
+void older_find_kept(struct load *load, const char *cache);
+/* The lists below the target's; sums has that of the target. */
 int older_load(struct load *load, const char *cache, struct content_sums *sums);
 
 /*
  * ---- item.c: the content of a file as its line has it ----
  */
 
+/*
+ * Fill what is zeroed but for the names, the mode, and LAYER_NO_FILE as the entry's file; which of the layer's files
+ * it is, is the caller's to fill in if that changes.
+ */
 /* A relation's main fork. */
-int item_fill_blocks(const struct content_line *line, struct load_item *item, struct errmsg *e);
-void item_fill_plain(const struct content_line *line, struct load_item *item);
+int item_fill_blocks(const struct content_line *line, struct layer_entry *entry,
+		     struct probackup_file *file, struct errmsg *e);
+void item_fill_plain(const struct content_line *line, struct layer_entry *entry,
+		     struct probackup_file *file);
 
 /*
  * ---- external.c: external directories, below .pgoverlay/external/<number>/ ----
