@@ -19,6 +19,7 @@
 
 struct chunk {
 	struct chunk *next;
+	size_t bytes;	    /* of all of it */
 	size_t front, back; /* free bytes are data[front .. back-1] */
 	alignas(max_align_t) char data[];
 };
@@ -41,6 +42,14 @@ int arena_new(struct arena **ret)
 	return 0;
 }
 
+static void chunk_free(struct chunk *c)
+{
+	if (c->bytes >= BIG_MIN)
+		big_unmap(c, c->bytes);
+	else
+		free(c);
+}
+
 void arena_free(struct arena *a)
 {
 	if (a == NULL)
@@ -48,7 +57,7 @@ void arena_free(struct arena *a)
 	while (a->chunks != NULL) {
 		struct chunk *next = a->chunks->next;
 
-		free(a->chunks);
+		chunk_free(a->chunks);
 		a->chunks = next;
 	}
 	free(a);
@@ -56,15 +65,17 @@ void arena_free(struct arena *a)
 
 static struct chunk *chunk_new(struct arena *a, size_t payload)
 {
+	size_t bytes = sizeof(struct chunk) + payload;
 	struct chunk *c;
 
 	if (payload > SIZE_MAX / 2)
 		return NULL;
-	c = big_calloc(1, sizeof(*c) + payload);
+	c = bytes >= BIG_MIN ? big_map(bytes) : calloc(1, bytes);
 	if (c == NULL)
 		return NULL;
+	c->bytes = bytes;
 	c->back = payload;
-	a->bytes += sizeof(*c) + payload;
+	a->bytes += bytes;
 	return c;
 }
 

@@ -53,6 +53,66 @@ void *big_realloc(void *old, size_t old_bytes, size_t bytes)
 	return p;
 }
 
+#if defined(__SANITIZE_ADDRESS__)
+
+void *big_map(size_t bytes)
+{
+	return calloc(1, bytes);
+}
+
+void big_unmap(void *p, size_t bytes)
+{
+	(void)bytes;
+	free(p);
+}
+
+#else
+
+static void *map(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p != MAP_FAILED ? p : NULL;
+}
+
+/* A part of more than is needed, where the system does not care for huge pages by itself. */
+static void *map_aligned(size_t bytes)
+{
+	char *p = map(bytes + BIG_BYTES);
+	size_t before;
+
+	if (p == NULL)
+		return NULL;
+	before = (size_t)(-(uintptr_t)p & (BIG_BYTES - 1));
+	if (before > 0)
+		(void)munmap(p, before);
+	if (before < BIG_BYTES)
+		(void)munmap(p + before + bytes, BIG_BYTES - before);
+	return p + before;
+}
+
+void *big_map(size_t bytes)
+{
+	size_t rounded = (size_t)round_up_u64(bytes, BIG_BYTES);
+	void *p = bytes <= SIZE_MAX / 2 ? map(rounded) : NULL;
+
+	if (p != NULL && (uintptr_t)p % BIG_BYTES != 0) {
+		(void)munmap(p, rounded);
+		p = map_aligned(rounded);
+	}
+	if (p != NULL)
+		(void)madvise(p, rounded, MADV_HUGEPAGE);
+	return p;
+}
+
+void big_unmap(void *p, size_t bytes)
+{
+	if (p != NULL)
+		(void)munmap(p, (size_t)round_up_u64(bytes, BIG_BYTES));
+}
+
+#endif
+
 /* The heap's end, as a number; 0 if it has none. */
 static uintptr_t heap_end(void)
 {

@@ -2,8 +2,8 @@
  * base/big.h: memory of large arrays, in huge pages where the system has them: on virtual machines the
  * first touch of a page of 4 KiB can take longer than all the work on what is in it.
  *
- * Below BIG_MIN it is the allocator's as ever; above, sizes are rounded up to BIG_BYTES. All of it is
- * released with free. Pure but for the memory; any thread.
+ * Below BIG_MIN it is the allocator's as ever; above, sizes are rounded up to BIG_BYTES. What is
+ * not mapped is released with free. Pure but for the memory; any thread.
  */
 #ifndef BASE_BIG_H
 #define BASE_BIG_H
@@ -21,6 +21,13 @@ void *big_calloc(size_t count, size_t size);
  * zeroed. NULL: out of memory, and old is as it was.
  */
 void *big_realloc(void *old, size_t old_bytes, size_t bytes);
+
+/*
+ * Zeroed memory of the system's own, which nobody has to clear again: bytes rounded up to BIG_BYTES, in huge
+ * pages. NULL: out of memory. Released with big_unmap of as many bytes, not with free.
+ */
+void *big_map(size_t bytes);
+void big_unmap(void *p, size_t bytes);
 
 /*
  * The allocator's heap goes on in a huge page of BIG_BYTES, and grows by as much later. For a process that

@@ -26,13 +26,14 @@ static int take_memory(struct table *t, uint32_t size)
 {
 	size_t positions = last_limit_of(size) * sizeof(*t->items);
 	size_t bytes = positions + size * (sizeof(*t->slots) + sizeof(*t->tags));
-	void **items = big_calloc(1, bytes);
+	void **items = big_realloc(NULL, 0, bytes);
 
 	if (!items)
 		return -ENOMEM;
 	t->items = items;
 	t->slots = (uint32_t *)(void *)((char *)items + positions);
 	t->tags = (uint8_t *)(t->slots + size);
+	memset(t->tags, TABLE_FREE, size * sizeof(*t->tags));
 	t->size = size;
 	t->count = t->end = 0;
 	return 0;

@@ -6,6 +6,9 @@
  * nor reference. A name that came from the chain and goes away is remembered (ov->gone), because
  * the state written by the next checkpoint says how the tree differs from the bare chain.
  */
+/* Short keys: calling the library takes as long as hashing them. */
+#define XXH_INLINE_ALL
+
 #include "overlay/overlay_internal.h"
 
 #include <errno.h>

@@ -418,6 +418,32 @@ START_TEST(big_arrays_are_zeroed_and_keep_what_they_had)
 }
 END_TEST
 
+START_TEST(mapped_memory_is_zeroed_and_lies_in_huge_pages)
+{
+	void *kept[8];
+
+	for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {
+		size_t bytes = BIG_MIN + i * (BIG_BYTES / 2 + 1);
+		uint8_t *p = kept[i] = big_map(bytes);
+
+		ck_assert_ptr_nonnull(p);
+#if !defined(__SANITIZE_ADDRESS__)
+		ck_assert_uint_eq((uintptr_t)p % BIG_BYTES, 0);
+#endif
+		for (size_t at = 0; at < bytes; at += 61)
+			ck_assert_uint_eq(p[at], 0);
+		memset(p, 7, bytes);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
+		big_unmap(kept[i], BIG_MIN + i * (BIG_BYTES / 2 + 1));
+#if !defined(__SANITIZE_ADDRESS__)
+	ck_assert_ptr_null(big_map(SIZE_MAX / 2 + 1));
+	ck_assert_ptr_null(big_map(SIZE_MAX / 4));
+#endif
+	big_unmap(NULL, BIG_BYTES);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("base");
@@ -443,6 +469,7 @@ int main(void)
 	tcase_add_test(t, arena_refuses_absurd_sizes);
 	tcase_add_test(t, the_heap_goes_on_in_a_huge_page);
 	tcase_add_test(t, big_arrays_are_zeroed_and_keep_what_they_had);
+	tcase_add_test(t, mapped_memory_is_zeroed_and_lies_in_huge_pages);
 	tcase_add_loop_test(t, ini_forms, 0, ARRAY_SIZE(ini_cases));
 	tcase_add_test(t, ini_says_which_line);
 	tcase_add_test(t, ini_stops_where_told);
