@@ -71,10 +71,16 @@ struct load_item *load_find(struct load *load, const char *path)
 	return NULL;
 }
 
+/* Most paths begin with base/, and are none of these. */
+static bool may_be_known(const char *path)
+{
+	return path[0] != 'b';
+}
+
 /* The first of that path: a second one is refused later. */
 static void note_known(struct load *load, const struct load_item *item)
 {
-	for (unsigned i = 0; i < LOAD_KNOWN; i++) {
+	for (unsigned i = 0; i < LOAD_KNOWN && may_be_known(item->key); i++) {
 		if (load->known[i] == 0 && strcmp(known[i], item->key) == 0)
 			load->known[i] = (uint32_t)(item - load->items) + 1;
 	}
@@ -107,11 +113,11 @@ static bool is_below(const char *path, const char *dir)
 	return strncmp(path, dir, len) == 0 && (path[len] == '\0' || path[len] == '/');
 }
 
-static bool has_suffix(const char *path, const char *suffix)
+static bool has_suffix(const struct content_line *line, const char *suffix)
 {
-	size_t len = strlen(path), suffix_len = strlen(suffix);
+	size_t len = strlen(suffix);
 
-	return len >= suffix_len && strcmp(path + len - suffix_len, suffix) == 0;
+	return line->path_len >= len && memcmp(line->path + line->path_len - len, suffix, len) == 0;
 }
 
 /* Lines that no list of a data directory that can be shown has. */
@@ -126,8 +132,7 @@ static int check_line(const struct content_line *line, struct errmsg *e)
 	if (is_below(line->path, PROBACKUP_HIDDEN_DIR))
 		return errmsg_set(e, -ENOTSUP, "'%s' has the name of what a mount adds itself",
 				  line->path);
-	if (line->is_cfs || has_suffix(line->path, ".cfm") ||
-	    has_suffix(line->path, "/pg_compression"))
+	if (line->is_cfs || has_suffix(line, ".cfm") || has_suffix(line, "/pg_compression"))
 		return errmsg_set(
 			e, -ENOTSUP,
 			"'%s' belongs to a compressed tablespace (CFS), which only Postgres Pro "
@@ -139,12 +144,14 @@ static int check_line(const struct content_line *line, struct errmsg *e)
 static int name_item(struct load *load, const struct content_line *line, struct load_item *item)
 {
 	char name[sizeof(STORED_DIR) + CONTENT_PATH_MAX];
-	int len = snprintf(name, sizeof(name), STORED_DIR "%s", line->path);
+	size_t dir = strlen(STORED_DIR);
 
-	item->file.name = arena_strndup(load->chain->arena, name, (size_t)len);
+	memcpy(name, STORED_DIR, dir);
+	memcpy(name + dir, line->path, line->path_len);
+	item->file.name = arena_strndup(load->chain->arena, name, dir + line->path_len);
 	if (item->file.name == NULL)
 		return -ENOMEM;
-	item->entry.path = item->key = item->file.name + strlen(STORED_DIR);
+	item->entry.path = item->key = item->file.name + dir;
 	note_known(load, item);
 	return 0;
 }

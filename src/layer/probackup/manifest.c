@@ -22,18 +22,57 @@ static uint32_t run_end(struct load_item *const *items, uint32_t from, uint32_t 
 	return end;
 }
 
-/* Merges two runs, one behind the other. */
+static bool stays(const struct load_item *item, const struct load_item *limit, bool equal_too,
+		  before_fn *before)
+{
+	return equal_too ? !before(limit, item) : before(item, limit);
+}
+
+/*
+ * How many items at the beginning of a run are before the limit or, with equal_too, not behind it.
+ * Looked for by doubling, then by halves: runs that lie apart take few comparisons.
+ */
+static uint32_t run_before(struct load_item *const *items, uint32_t count,
+			   const struct load_item *limit, bool equal_too, before_fn *before)
+{
+	uint32_t from = 0, step = 1, to;
+
+	while (step <= count && stays(items[step - 1], limit, equal_too, before)) {
+		from = step;
+		step *= 2;
+	}
+	to = MIN(step - 1, count);
+	while (from < to) {
+		uint32_t middle = from + (to - from) / 2;
+
+		if (stays(items[middle], limit, equal_too, before))
+			from = middle + 1;
+		else
+			to = middle;
+	}
+	return from;
+}
+
+/* Merges two runs, one behind the other; of equal items the first run's come first. */
 static void merge(struct load_item *const *from, uint32_t first, uint32_t middle, uint32_t end,
 		  struct load_item **to, before_fn *before)
 {
 	uint32_t a = first, b = middle;
 
-	for (uint32_t i = first; i < end; i++) {
-		if (b == end || (a < middle && !before(from[b], from[a])))
-			to[i] = from[a++];
-		else
-			to[i] = from[b++];
+	while (a < middle && b < end) {
+		uint32_t n = run_before(from + a, middle - a, from[b], true, before);
+
+		memcpy(to + (a - first) + (b - middle), from + a, n * sizeof(*to));
+		a += n;
+		if (a == middle)
+			break;
+		n = run_before(from + b, end - b, from[a], false, before);
+		memcpy(to + (a - first) + (b - middle), from + b, n * sizeof(*to));
+		b += n;
 	}
+	to += (a - first) + (b - middle);
+	memcpy(to, from + a, (middle - a) * sizeof(*to));
+	memcpy(to + (middle - a), from + b, (end - b) * sizeof(*to));
 }
 
 /* Merges pairs of runs; returns how many there were. */
@@ -47,7 +86,7 @@ static uint32_t merge_runs(struct load_item *const *from, struct load_item **to,
 		uint32_t end = run_end(from, middle, count, before);
 
 		runs += middle < end ? 2 : 1;
-		merge(from, at, middle, end, to, before);
+		merge(from, at, middle, end, to + at, before);
 		at = end;
 	}
 	return runs;
@@ -55,7 +94,7 @@ static uint32_t merge_runs(struct load_item *const *from, struct load_item **to,
 
 struct load_item **manifest_sort(struct load_item *items, uint32_t count, before_fn *before)
 {
-	struct load_item **sorted = big_calloc(count, 2 * sizeof(*sorted));
+	struct load_item **sorted = big_realloc(NULL, 0, count * 2 * sizeof(*sorted));
 	struct load_item **from = sorted, **to;
 
 	if (sorted == NULL)
@@ -93,7 +132,7 @@ int manifest_build(struct probackup_layer *layer, struct load_item *const *sorte
 	layer->files = arena_alloc(files, stored * sizeof(*layer->files));
 	layer->base.entries = entries != NULL
 				      ? arena_alloc(entries, count * sizeof(*layer->base.entries))
-				      : big_calloc(count, sizeof(*layer->base.entries));
+				      : big_realloc(NULL, 0, count * sizeof(*layer->base.entries));
 	if (layer->base.entries == NULL || layer->files == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++) {

@@ -110,6 +110,8 @@ int older_collect_wanted(struct load *load)
 			__builtin_prefetch(&load->sorted[i + AHEAD]->want);
 		if (item->want == WANT_NOTHING)
 			continue;
+		if (item->key != item->entry.path)
+			load->wanted.sorted = false; /* shown elsewhere */
 		wanted_add(&load->wanted, item->key, (uint32_t)(item - load->items), item->want);
 		load->whole += item->want == WANT_WHOLE;
 	}
@@ -409,9 +411,11 @@ void older_find_kept(struct load *load, const char *cache)
 int older_load(struct load *load, const char *cache, struct content_sums *sums)
 {
 	struct lists *kept = load->kept;
-	bool has_key =
-		cache != NULL && lists_key(load->chain, load->external, sums[load->member].digest,
-					   &load->wanted, kept->key);
+	/* A full backup has all that is wanted: if that alone is too much, nothing is collected. */
+	bool pays = lists_pay(load->wanted.count, (uint64_t)load->member * sums[load->member].lines);
+	bool has_key = cache != NULL && (pays || load->has_found) &&
+		       lists_key(load->chain, load->external, sums[load->member].digest,
+				 &load->wanted, kept->key);
 	int rc = arena_new(&load->chain->base.older_entries);
 
 	if (rc < 0)
@@ -422,8 +426,6 @@ int older_load(struct load *load, const char *cache, struct content_sums *sums)
 	}
 	if (load->member > 1)
 		load_reserve(&load->older, &load->older_cap, load->wanted.count);
-	/* A full backup has all that is wanted: if that alone is too much, nothing is collected. */
-	kept->failed = !has_key || !lists_pay(load->wanted.count,
-					      (uint64_t)load->member * sums[load->member].lines);
+	kept->failed = !has_key || !pays;
 	return read_all(load, sums);
 }

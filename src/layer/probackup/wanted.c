@@ -8,12 +8,14 @@
 #include <errno.h>
 #include <xxhash.h>
 
+#define SEARCH_SHARE 64u /* one of so many is searched by halves at the most */
+
 int wanted_init(struct wanted_table *table, uint32_t max)
 {
 	if (max > UINT32_MAX / 4)
 		return -ENOMEM;
-	*table = (struct wanted_table){0};
-	table->items = big_calloc(max, sizeof(*table->items));
+	*table = (struct wanted_table){.sorted = true};
+	table->items = big_realloc(NULL, 0, max * sizeof(*table->items));
 	return table->items != NULL ? 0 : -ENOMEM;
 }
 
@@ -59,11 +61,38 @@ static int make_slots(struct wanted_table *table)
 	return 0;
 }
 
+/* By halves; as strcmp, of which both are without NUL. */
+static struct wanted *search(const struct wanted_table *table, const char *path, uint32_t len)
+{
+	uint32_t from = 0, to = table->count;
+
+	while (from < to) {
+		uint32_t middle = from + (to - from) / 2;
+		struct wanted *w = &table->items[middle];
+		int order = memcmp(w->path, path, MIN(w->path_len, len));
+
+		if (order == 0 && w->path_len == len)
+			return w;
+		if (order < 0 || (order == 0 && w->path_len < len))
+			from = middle + 1;
+		else
+			to = middle;
+	}
+	return NULL;
+}
+
 int wanted_find(struct wanted_table *table, const char *path, uint32_t len, struct wanted **ret)
 {
-	int rc = table->slots == NULL ? make_slots(table) : 0;
 	uint64_t slot;
+	int rc;
 
+	if (table->slots == NULL && table->sorted &&
+	    table->searched < table->count / SEARCH_SHARE) {
+		table->searched++;
+		*ret = search(table, path, len);
+		return 0;
+	}
+	rc = table->slots == NULL ? make_slots(table) : 0;
 	if (rc < 0)
 		return rc;
 	slot = *find_slot(table, XXH3_64bits(path, len), path, len);
