@@ -61,15 +61,15 @@ equal "kill -9: the helper takes the lines off" "$(left_locks)" ""
 
 # The same of more members than descriptors go into one message.
 long_chain() {
-	local chain=$TEST_WORK/locks-long/store pid
+	local long=$TEST_WORK/locks-long/store pid
 	own_dir "$TEST_WORK/locks-long"
-	as_owner "$TEST_BUILD/tests/tools/mkstore" "$chain" --files 2 --blocks 2 --increments 260 --plain 1 --seed 1 >/dev/null || return 1
-	pid=$(pgo mount "$chain" "$mnt" --read-only --format json | json pid) || return 1
+	as_owner "$TEST_BUILD/tests/tools/mkstore" "$long" --files 2 --blocks 2 --increments 260 --plain 1 --seed 1 >/dev/null || return 1
+	pid=$(pgo mount "$long" "$mnt" --read-only --format json | json pid) || return 1
 	equal "each of 261 members names the process" \
-		"$(find "$chain" -name backup_ro.pid -exec grep -lx "$pid" {} + | wc -l)" 261
+		"$(find "$long" -name backup_ro.pid -exec grep -lx "$pid" {} + | wc -l)" 261
 	kill -9 "$pid"
 	for _ in $(seq 1 100); do
-		[ -n "$(find "$chain" -name 'backup*.pid*')" ] || return 0
+		[ -n "$(find "$long" -name 'backup*.pid*')" ] || return 0
 		sleep 0.1
 	done
 	return 1

@@ -220,6 +220,21 @@ START_TEST(a_change_before_the_lock_is_seen)
 }
 END_TEST
 
+/* The list of a backup that is being removed cannot be read: the lock says why. */
+START_TEST(the_lock_says_more_than_the_list)
+{
+	unit_put_file(path_of(MEMBERS - 1, "backup_content.control"), "damaged\n");
+	ck_assert_int_eq(open_locked(), -EUCLEAN);
+	ck_assert_msg(strstr(message.text, "line 1") != NULL, "%s", message.text);
+	links = 0;
+	sys_set_hook(&last_latch);
+	ck_assert_int_eq(open_locked(), -ESTALE);
+	sys_set_hook(NULL);
+	ck_assert_msg(strstr(message.text, "was changed meanwhile") != NULL, "%s", message.text);
+	assert_all_lines(false);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("layer_long");
@@ -231,6 +246,7 @@ int main(void)
 	tcase_add_test(t, a_stale_latch_in_the_middle);
 	tcase_add_test(t, a_holder_in_the_middle_is_waited_for);
 	tcase_add_test(t, the_first_bad_member_is_named);
+	tcase_add_test(t, the_lock_says_more_than_the_list);
 	tcase_add_loop_test(t, a_change_before_the_lock_is_seen, 0, 2);
 	suite_add_tcase(s, t);
 	return unit_run(s);

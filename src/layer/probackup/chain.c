@@ -115,13 +115,13 @@ static int name_member(struct open_chain *oc, unsigned i)
 static int open_dir(const struct open_chain *oc, unsigned i, struct errmsg *e)
 {
 	struct layer *layer = &oc->chain->members[i].base;
-	int fd = layer->dirfd >= 0
-			 ? layer->dirfd
-			 : sys_open_beneath(oc->instance_dirfd, layer->id, O_RDONLY | O_DIRECTORY);
 
-	if (fd < 0)
-		return errmsg_set(e, fd, "backup %s: %s", layer->id, probackup_open_text(fd));
-	layer->dirfd = fd;
+	if (layer->dirfd >= 0)
+		return 0; /* the target's, which somebody reads meanwhile */
+	layer->dirfd = sys_open_beneath(oc->instance_dirfd, layer->id, O_RDONLY | O_DIRECTORY);
+	if (layer->dirfd < 0)
+		return errmsg_set(e, layer->dirfd, "backup %s: %s", layer->id,
+				  probackup_open_text(layer->dirfd));
 	return 0;
 }
 
@@ -186,7 +186,10 @@ static int end_locking(void *ctx, struct errmsg *e)
 		return 0;
 	l->apart = false;
 	(void)pthread_join(l->thread, NULL);
-	return l->rc < 0 ? errmsg_set(e, l->rc, "%s", errmsg_text(&l->e, l->rc)) : 0;
+	if (l->rc == 0)
+		return 0;
+	e->text[0] = '\0'; /* what the list said: whoever is removing the backup may be why */
+	return errmsg_set(e, l->rc, "%s", errmsg_text(&l->e, l->rc));
 }
 
 static int chain_new(unsigned count, pid_t lock_pid, struct probackup_chain **ret)
@@ -321,7 +324,6 @@ static int open_all(struct open_chain *oc, struct errmsg *e)
 		rc = begin_locking(&locking, e);
 	if (rc == 0)
 		rc = load_chain(chain, oc->options, end_locking, &locking, &has_external, e);
-	/* Whoever is removing the backup may be why its list cannot be read. */
 	rc_lock = end_locking(&locking, e);
 	rc = rc_lock < 0 ? rc_lock : rc;
 	if (rc < 0)

@@ -85,8 +85,11 @@ static int compare_lines(const void *a, const void *b)
 /* As the next mount can put them in their places: by the number of the wanted. */
 static void sort_lines(const struct lists *lists, uint32_t count)
 {
-	uint8_t *first = lists->lines + (size_t)(lists->records - count) * LINE;
+	uint8_t *first;
 
+	if (count < 2)
+		return;
+	first = lists->lines + (size_t)(lists->records - count) * LINE;
 	for (uint32_t i = 1; i < count; i++) {
 		if (compare_lines(first + (size_t)(i - 1) * LINE, first + (size_t)i * LINE) > 0) {
 			qsort(first, count, LINE, compare_lines);

@@ -13,9 +13,9 @@
 
 /* Where what a line gives is put. */
 enum collect_way {
-	COLLECT_TO_SORT,   /* to load->older: the items are sorted when all are known */
+	COLLECT_TO_SORT, /* to load->older: the items are sorted when all are known */
 	COLLECT_TO_NUMBER, /* to the place of its number: the oldest list has nearly all that is wanted */
-	COLLECT_TO_NEXT,   /* behind the last one: they come in their order */
+	COLLECT_TO_NEXT, /* behind the last one: they come in their order */
 };
 
 /* What an older list gives to the manifest of its layer. */
@@ -365,8 +365,10 @@ static int take_kept(struct load *load, const struct lists *lists, uint32_t line
 	for (; lines > 0 && rc == 0; lines--) {
 		struct wanted *wanted = &load->wanted.items[lists_line(lists, (*number)++, &line)];
 
-		memcpy(line.path, wanted->path, wanted->path_len + 1);
-		line.path_len = wanted->path_len;
+		/* For messages: the key of an external directory's file may be longer. */
+		line.path_len = MIN(wanted->path_len, CONTENT_PATH_MAX);
+		memcpy(line.path, wanted->path, line.path_len);
+		line.path[line.path_len] = '\0';
 		rc = take_wanted(&c, &line, wanted, load->e);
 	}
 	if (rc == 0)
@@ -412,7 +414,8 @@ int older_load(struct load *load, const char *cache, struct content_sums *sums)
 {
 	struct lists *kept = load->kept;
 	/* A full backup has all that is wanted: if that alone is too much, nothing is collected. */
-	bool pays = lists_pay(load->wanted.count, (uint64_t)load->member * sums[load->member].lines);
+	bool pays =
+		lists_pay(load->wanted.count, (uint64_t)load->member * sums[load->member].lines);
 	bool has_key = cache != NULL && (pays || load->has_found) &&
 		       lists_key(load->chain, load->external, sums[load->member].digest,
 				 &load->wanted, kept->key);
