@@ -1,6 +1,7 @@
 /*
  * Locks that several want at a time, and those of a whole chain, which are links of one file.
  */
+#include "base/parallel.h"
 #include "base/sys.h"
 #include "base/util.h"
 #include "layer/probackup/lock.h"
@@ -81,6 +82,67 @@ START_TEST(each_of_many_has_a_line)
 	ck_assert_uint_eq(race->without_line, 0);
 	ck_assert_str_eq(content("backup.pid"), "(none)");
 	(void)munmap(race, sizeof(*race));
+}
+END_TEST
+
+/* ---- threads of one process ---- */
+
+enum { THREADS = 3, TURNS = 200 };
+
+static _Atomic unsigned without_lock, without_own_line;
+
+/* While it has its lock the line is there, whatever the other threads do with theirs. */
+static void *take_turns(void *arg)
+{
+	struct lock_request request = {.pid = getpid(), .held_ms = 5000, .empty_ms = 5000};
+
+	(void)arg;
+	for (unsigned n = 0; n < TURNS; n++) {
+		struct errmsg e;
+		struct stat st;
+		int reason;
+
+		if (lock_share(unit_dir, "X", &request, check, NULL, &reason, &e) != 1) {
+			without_lock++;
+			continue;
+		}
+		without_own_line += fstatat(unit_dir, "backup_ro.pid", &st, 0) < 0;
+		lock_unshare(unit_dir, &request);
+	}
+	return NULL;
+}
+
+START_TEST(threads_of_one_process_take_turns)
+{
+	pthread_t threads[THREADS];
+
+	without_lock = without_own_line = 0;
+	for (unsigned i = 0; i < THREADS; i++)
+		ck_assert_int_eq(thread_start(&threads[i], take_turns, NULL), 0);
+	for (unsigned i = 0; i < THREADS; i++)
+		(void)pthread_join(threads[i], NULL);
+	ck_assert_uint_eq(without_lock, 0);
+	ck_assert_uint_eq(without_own_line, 0);
+	ck_assert_str_eq(content("backup_ro.pid"), "(none)");
+	ck_assert_str_eq(content("backup.pid"), "(none)");
+}
+END_TEST
+
+/* A holder is not waited for at once, and nothing is left or said. */
+START_TEST(at_once_waits_for_nobody)
+{
+	struct lock_request request = {.pid = getpid(), .held_ms = 60000, .at_once = true};
+	struct errmsg e = {""};
+	int reason;
+
+	make_file("backup.pid", lines(&child, 1), strlen(lines(&child, 1)));
+	ck_assert_int_eq(lock_share(unit_dir, "X", &request, check, NULL, &reason, &e), -EAGAIN);
+	ck_assert_str_eq(e.text, "");
+	ck_assert_str_eq(content("backup.pid"), lines(&child, 1));
+	ck_assert_str_eq(content("backup_ro.pid"), "(none)");
+	(void)unlinkat(unit_dir, "backup.pid", 0);
+	ck_assert_int_eq(lock_share(unit_dir, "X", &request, check, NULL, &reason, &e), 1);
+	lock_unshare(unit_dir, &request);
 }
 END_TEST
 
@@ -195,6 +257,8 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_checked_fixture(t, lock_setup, lock_teardown);
 	tcase_add_test(t, each_of_many_has_a_line);
+	tcase_add_test(t, threads_of_one_process_take_turns);
+	tcase_add_test(t, at_once_waits_for_nobody);
 	tcase_add_test(t, a_chain_has_one_file);
 	tcase_add_test(t, without_links_each_has_its_own);
 	suite_add_tcase(s, t);

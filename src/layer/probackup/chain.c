@@ -2,8 +2,9 @@
  * layer/probackup/chain.c: opening the members of a chain.
  *
  * The locks are taken the FULL's first, one after the other, as pg_probackup does itself: whoever
- * holds one and waits for another must not be waited for by somebody who has that one. From then on
- * it does not change the files. Of a long chain the target's list is read meanwhile: it is the right
+ * holds one and waits for another must not be waited for by somebody who has that one. So those of a
+ * long chain are taken on all processors as long as nobody has to be waited for, else in order. From
+ * then on pg_probackup does not change the files. Of a long chain the target's list is read meanwhile: it is the right
  * one if its content-crc is that of a backup.control that has not changed when its lock is there.
  */
 #include "base/parallel.h"
@@ -16,17 +17,21 @@
 #include <fcntl.h>
 #include <stdio.h>
 
-#define APART_LEAST 16u /* members: below, a thread for their locks does not pay */
+#define APART_LEAST 16u /* members: below, threads for their locks do not pay */
 
 struct open_chain {
 	struct probackup_chain *chain;
 	const struct catalog_chain *members;
 	const struct store_options *options;
 	int instance_dirfd;
-	unsigned at;	  /* the member being locked */
-	int lock_problem; /* errno of the first lock that could not be taken, or 0 */
-	int line_fd;	  /* see lock.h */
+	int line_fd; /* see lock.h */
 	FILE *warnings;
+};
+
+/* One member of it. */
+struct open_member {
+	const struct open_chain *oc;
+	unsigned at;
 };
 
 /* Of what was read of a backup before its lock was there: does it still hold? */
@@ -40,13 +45,14 @@ static bool is_same_backup(const struct probackup_control *a, const struct proba
 /* Under the latch: is the backup still what the catalog said? A merge may have begun meanwhile. */
 static int check_again(void *ctx, struct errmsg *e)
 {
-	const struct open_chain *oc = ctx;
-	const struct catalog_backup *item = oc->members->items[oc->at];
+	const struct open_member *om = ctx;
+	const struct open_chain *oc = om->oc;
+	const struct catalog_backup *item = oc->members->items[om->at];
 	const struct catalog_backup *target = oc->members->items[oc->members->count - 1];
 	struct probackup_control now = item->control;
 	int rc;
 
-	rc = probackup_control_read(oc->chain->members[oc->at].base.dirfd, "backup.control",
+	rc = probackup_control_read(oc->chain->members[om->at].base.dirfd, "backup.control",
 				    item->id, &now, e);
 	if (rc == 0)
 		rc = catalog_check_member(item->id, &now, target->id, oc->options->force, e);
@@ -55,26 +61,28 @@ static int check_again(void *ctx, struct errmsg *e)
 	return rc;
 }
 
-static int lock_member(struct open_chain *oc, struct errmsg *e)
+/* line_fd as in lock.h. */
+static int lock_member(struct open_chain *oc, unsigned at, bool at_once, int *line_fd,
+		       struct errmsg *e)
 {
-	struct probackup_layer *member = &oc->chain->members[oc->at];
+	struct probackup_layer *member = &oc->chain->members[at];
+	struct open_member om = {.oc = oc, .at = at};
 	struct lock_request request = {
 		.pid = oc->chain->lock_pid,
 		.held_ms = LOCK_HELD_MS,
 		.empty_ms = LOCK_EMPTY_MS,
-		.line_fd = &oc->line_fd,
+		.at_once = at_once,
+		.line_fd = line_fd,
 	};
-	int reason = 0;
 	int rc;
 
 	if (request.pid == 0)
-		return check_again(oc, e);
-	rc = lock_share(member->base.dirfd, member->base.id, &request, check_again, oc, &reason, e);
+		return check_again(&om, e);
+	rc = lock_share(member->base.dirfd, member->base.id, &request, check_again, &om,
+			&member->lock_problem, e);
 	if (rc < 0)
 		return rc;
 	member->locked = rc > 0;
-	if (rc == 0 && oc->lock_problem == 0)
-		oc->lock_problem = reason;
 	return 0;
 }
 
@@ -125,17 +133,65 @@ static int open_dir(const struct open_chain *oc, unsigned i, struct errmsg *e)
 	return 0;
 }
 
-static int lock_all(struct open_chain *oc, struct errmsg *e)
+static int open_member(struct open_chain *oc, unsigned i, bool at_once, int *line_fd,
+		       struct errmsg *e)
+{
+	int rc = open_dir(oc, i, e);
+
+	if (rc == 0)
+		rc = lock_member(oc, i, at_once, line_fd, e);
+	return rc == 0 ? open_map(&oc->chain->members[i], e) : rc;
+}
+
+static int open_member_at_once(void *ctx, unsigned i, struct errmsg *e)
+{
+	struct open_chain *oc = ctx;
+
+	/* The first one's file must not be made by several. */
+	return open_member(oc, i + 1, true, oc->line_fd >= 0 ? &oc->line_fd : NULL, e);
+}
+
+static void unlock_member(struct probackup_chain *chain, struct probackup_layer *member)
+{
+	struct lock_request request = {
+		.pid = chain->lock_pid, .held_ms = LOCK_RELEASE_MS, .empty_ms = LOCK_RELEASE_MS};
+
+	if (member->locked)
+		lock_unshare(member->base.dirfd, &request);
+	member->locked = false;
+	util_closep(&member->map_fd);
+}
+
+/* All but the first. -EAGAIN: somebody must be waited for, or it does not pay; none is locked. */
+static int lock_at_once(struct open_chain *oc, struct errmsg *e)
+{
+	unsigned others = oc->chain->base.count - 1;
+	int rc = others >= APART_LEAST
+			 ? parallel_for(others, APART_LEAST / 2, open_member_at_once, oc, e)
+			 : -EAGAIN;
+
+	for (unsigned i = 1; i <= others && rc == -EAGAIN; i++)
+		unlock_member(oc->chain, &oc->chain->members[i]);
+	return rc;
+}
+
+static int lock_in_order(struct open_chain *oc, struct errmsg *e)
 {
 	int rc = 0;
 
-	for (oc->at = 0; oc->at < oc->chain->base.count && rc == 0; oc->at++) {
-		rc = open_dir(oc, oc->at, e);
-		if (rc == 0)
-			rc = lock_member(oc, e);
-		if (rc == 0)
-			rc = open_map(&oc->chain->members[oc->at], e);
-	}
+	for (unsigned i = 1; i < oc->chain->base.count && rc == 0; i++)
+		rc = open_member(oc, i, false, &oc->line_fd, e);
+	return rc;
+}
+
+static int lock_all(struct open_chain *oc, struct errmsg *e)
+{
+	int rc = open_member(oc, 0, false, &oc->line_fd, e);
+
+	if (rc == 0)
+		rc = lock_at_once(oc, e);
+	if (rc == -EAGAIN)
+		rc = lock_in_order(oc, e);
 	util_closep(&oc->line_fd);
 	return rc;
 }
@@ -260,16 +316,28 @@ static void warn_member(struct open_chain *oc, const struct probackup_layer *mem
 			member->base.id);
 }
 
+/* errno of the first lock that could not be taken, or 0. */
+static int first_lock_problem(const struct probackup_chain *chain)
+{
+	for (unsigned i = 0; i < chain->base.count; i++) {
+		if (chain->members[i].lock_problem != 0)
+			return chain->members[i].lock_problem;
+	}
+	return 0;
+}
+
 static void warn(struct open_chain *oc, bool has_external)
 {
 	const char *target = oc->members->items[oc->members->count - 1]->id;
 
-	if (oc->lock_problem != 0)
+	int problem = first_lock_problem(oc->chain);
+
+	if (problem != 0)
 		(void)fprintf(oc->warnings,
 			      "the store cannot be written (%s): pg_probackup is not kept from "
 			      "deleting or "
 			      "merging backups of this chain while it is mounted\n",
-			      errmsg_text(NULL, -oc->lock_problem));
+			      errmsg_text(NULL, -problem));
 	if (has_external && oc->options->external)
 		external_describe(
 			oc->warnings, target,
@@ -368,12 +436,7 @@ int chain_open(int instance_dirfd, const struct catalog_chain *members,
 
 static void close_member(struct probackup_chain *chain, struct probackup_layer *member)
 {
-	struct lock_request request = {
-		.pid = chain->lock_pid, .held_ms = LOCK_RELEASE_MS, .empty_ms = LOCK_RELEASE_MS};
-
-	if (member->locked)
-		lock_unshare(member->base.dirfd, &request);
-	util_closep(&member->map_fd);
+	unlock_member(chain, member);
 	util_closep(&member->base.dirfd);
 }
 

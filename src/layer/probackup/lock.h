@@ -14,12 +14,14 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct lock_request {
 	pid_t pid;	   /* whose line; it must live as long as the lock is wanted */
 	unsigned held_ms;  /* how long to wait for a living holder of the latch */
 	unsigned empty_ms; /* how long a latch without a pid may be one that is being written */
+	bool at_once;	   /* whatever stands in the way of the latch: -EAGAIN, without a message */
 	/*
 	 * For the locks of a whole chain, or NULL: -1 at first, then a file with our pid that the
 	 * latches are links of, where that can be had: nobody writes one of these files in place,
@@ -34,7 +36,9 @@ struct lock_request {
 
 /*
  * Takes the shared lock on the backup in dirfd; check (with ctx) is called under the latch, and its
- * failure is the result. Returns 1, or 0 if the store cannot be written: check was called, but
+ * failure is the result. Who holds a lock and waits for another must take them in the order of the
+ * chain, the FULL's first; at_once waits for nobody but for threads of this process that are at the
+ * same directory. Returns 1, or 0 if the store cannot be written: check was called, but
  * there is no lock; *ret_reason is the errno then. -EBUSY: the latch is held by another process for
  * longer than the limit.
  */

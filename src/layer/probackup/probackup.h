@@ -46,6 +46,7 @@ struct probackup_layer {
 	int map_fd; /* page_header_map, -1 if missing */
 	uint64_t map_size;
 	bool locked;
+	int lock_problem; /* errno, if there is no lock because the store cannot be written */
 	struct probackup_control control;
 };
 
