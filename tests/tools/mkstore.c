@@ -7,11 +7,11 @@
  *	        [--plain N] [--instance NAME] [--seed N] [--same]
  *
  * Without --from there are N relations of so many blocks each, whose pages are so many percent
- * random bytes, and N plain files; with --same they all have the same pages, made only once, and a
- * store of a terabyte is a matter of copying. With --from the FULL backup is that data directory,
- * as a shut down server or a backup left it; with --more it has N more relations in base/1, made
- * up as above, of which its catalog knows nothing. Each increment changes so many percent of all
- * pages. The chain's ids, oldest first, and its sizes go to stdout.
+ * random bytes, and N plain files; with --same they all have the same pages, made only once, and the
+ * large ones are links of one file: a store of a terabyte is a matter of minutes. With --from the FULL
+ * backup is that data directory, as a shut down server or a backup left it; with --more it has N more
+ * relations in base/1, made up as above, of which its catalog knows nothing. Each increment changes so
+ * many percent of all pages. The chain's ids, oldest first, and its sizes go to stdout.
  */
 #include "mkstore.h"
 

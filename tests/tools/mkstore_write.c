@@ -12,14 +12,18 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #define FIRST_START 1795169551 /* TOSPOV */
 #define HEADER	    24u
+#define LINK_LEAST  (1u << 20) /* bytes */
 
-/* What --same writes once more for the next file. */
+/* What --same takes once more for the next file. */
 struct copy {
-	uint8_t *bytes, *raw;
+	uint8_t *bytes, *raw, *blob;
+	char *path; /* where it was written last, for links */
 	uint64_t size;
+	size_t blob_size;
 	uint32_t count, crc, blocks, segno;
 	bool made_up;
 };
@@ -48,15 +52,21 @@ static void backup_id(unsigned number, char ret[16])
 	ret[len] = '\0';
 }
 
-static FILE *create(const char *path)
+static void make_parents(const char *path)
 {
 	char dir[1400];
-	FILE *f;
 
 	for (const char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
 		(void)snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path), path);
 		(void)mkdir(dir, 0700);
 	}
+}
+
+static FILE *create(const char *path)
+{
+	FILE *f;
+
+	make_parents(path);
 	f = fopen(path, "wb");
 	if (!f)
 		err(1, "%s", path);
@@ -197,18 +207,16 @@ static void put_header(uint8_t *h, const uint8_t *page, const struct data_file *
 		      : pg_page_compute_checksum(page, file->segno * PG_SEGMENT_BLOCKS + block));
 }
 
-static size_t put_blob(struct backup *b, const uint8_t *raw, size_t len)
+static void make_blob(struct backup *b)
 {
-	size_t bound = libdeflate_zlib_compress_bound(b->map_compressor, len), n;
-	uint8_t *blob = malloc(bound);
+	size_t len = ((size_t)b->last.count + 1) * HEADER;
+	size_t bound = libdeflate_zlib_compress_bound(b->map_compressor, len);
 
-	if (!blob)
+	b->last.blob = malloc(bound);
+	if (!b->last.blob)
 		err(1, "memory");
-	n = libdeflate_zlib_compress(b->map_compressor, raw, len, blob, bound);
-	(void)fwrite(blob, 1, n, b->map);
-	b->map_len += n;
-	free(blob);
-	return n;
+	b->last.blob_size =
+		libdeflate_zlib_compress(b->map_compressor, b->last.raw, len, b->last.blob, bound);
 }
 
 /* Writes the stream of the pages; returns how many, their headers in raw. */
@@ -247,6 +255,15 @@ static bool is_last(const struct backup *b, const struct data_file *file)
 	       b->last.segno == file->segno;
 }
 
+static void forget_copy(struct backup *b)
+{
+	free(b->last.raw);
+	free(b->last.bytes);
+	free(b->last.blob);
+	free(b->last.path);
+	b->last = (struct copy){0};
+}
+
 /* The pages of the file into b->last. */
 static void take_pages(struct backup *b, const struct data_file *file, unsigned number,
 		       bool (*is_changed)(unsigned, const struct data_file *, uint32_t))
@@ -255,8 +272,7 @@ static void take_pages(struct backup *b, const struct data_file *file, unsigned 
 	char *bytes = NULL;
 	FILE *f = open_memstream(&bytes, &len);
 
-	free(b->last.raw);
-	free(b->last.bytes);
+	forget_copy(b);
 	b->last = (struct copy){
 		.raw = calloc(1, raw_len), .blocks = file->blocks, .segno = file->segno};
 	if (!f || !b->last.raw)
@@ -266,6 +282,17 @@ static void take_pages(struct backup *b, const struct data_file *file, unsigned 
 	finish(f, "memory");
 	b->last.bytes = (uint8_t *)bytes;
 	b->last.made_up = file->bytes == NULL;
+	make_blob(b);
+}
+
+/* Large files that are the same are links of one: a terabyte then takes the place of one of them. */
+static bool link_pages(const struct backup *b, const char *path)
+{
+	if (!b->last.path || b->last.size < LINK_LEAST)
+		return false;
+	make_parents(path);
+	(void)unlink(path);
+	return link(b->last.path, path) == 0;
 }
 
 static void put_pages(struct backup *b, const struct data_file *file)
@@ -273,11 +300,15 @@ static void put_pages(struct backup *b, const struct data_file *file)
 	char path[1400];
 	FILE *f;
 
+	b->data_bytes += b->last.size;
 	(void)snprintf(path, sizeof(path), "%s/database/%s", b->path, file->path);
+	if (link_pages(b, path))
+		return;
 	f = create(path);
 	(void)fwrite(b->last.bytes, 1, b->last.size, f);
 	finish(f, path);
-	b->data_bytes += b->last.size;
+	free(b->last.path);
+	b->last.path = strdup(path);
 }
 
 static void put_data(struct backup *b, const struct data_file *file, unsigned number,
@@ -285,21 +316,20 @@ static void put_data(struct backup *b, const struct data_file *file, unsigned nu
 {
 	char rest[256] = "", full[64] = "", blocks[64] = "";
 	uint64_t off = b->map_len;
-	size_t blob, raw_len;
 	uint32_t count;
 
 	if (!is_last(b, file))
 		take_pages(b, file, number, is_changed);
 	count = b->last.count;
-	raw_len = ((size_t)count + 1) * HEADER;
 	if (count > 0) {
 		put_pages(b, file);
-		blob = put_blob(b, b->last.raw, raw_len);
+		(void)fwrite(b->last.blob, 1, b->last.blob_size, b->map);
+		b->map_len += b->last.blob_size;
 		(void)snprintf(rest, sizeof(rest),
 			       ",\"n_headers\":\"%u\",\"hdr_crc\":\"%u\",\"hdr_off\":\"%llu\","
 			       "\"hdr_size\":\"%zu\"",
-			       count, crc32c(0, b->last.raw, raw_len), (unsigned long long)off,
-			       blob);
+			       count, crc32c(0, b->last.raw, ((size_t)count + 1) * HEADER),
+			       (unsigned long long)off, b->last.blob_size);
 	}
 	if (count > 0)
 		(void)snprintf(full, sizeof(full), ",\"full_size\":\"%llu\"",
@@ -387,8 +417,7 @@ void store_backup(const struct options *o, const struct tree *tree, unsigned num
 	finish(b.list, b.path);
 	finish(b.map, b.path);
 	put_control(&b, number);
-	free(b.last.raw);
-	free(b.last.bytes);
+	forget_copy(&b);
 	libdeflate_free_compressor(b.compressor);
 	libdeflate_free_compressor(b.map_compressor);
 	(void)printf("%s %llu\n", b.id, (unsigned long long)b.data_bytes);
