@@ -352,7 +352,7 @@ static void wait_for_workers(struct bulk *bulk)
 static int start_worker(struct bulk_worker *w, struct bulk *bulk, const pthread_attr_t *attr)
 {
 	w->bulk = bulk;
-	w->out = malloc((size_t)bulk->chunk_blocks * BLCK);
+	w->out = aligned_alloc(BULK_ALIGN, (size_t)bulk->chunk_blocks * BLCK);
 	w->reads = bulk_reads_new(bulk->chunk_blocks);
 	if (!w->out || !w->reads)
 		return -ENOMEM;

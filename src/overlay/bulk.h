@@ -26,6 +26,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Of what the sink is given in memory: enough to write it directly (O_DIRECT). */
+#define BULK_ALIGN 4096u
+
 struct bulk;
 
 /* One regular file. The caller may set skip and user before the run. */
@@ -43,7 +46,9 @@ struct bulk_sink {
 	 * and close after its last. Returns 0 or -errno, which ends the run.
 	 */
 	int (*open)(void *ctx, struct bulk_file *file);
-	/* Bytes of the file at off. What is never written is zeros that no backup stores (a hole).
+	/*
+	 * Bytes of the file at off, a multiple of LAYER_BLCKSZ; data lies on a multiple of
+	 * BULK_ALIGN. What is never written is zeros that no backup stores (a hole).
 	 */
 	int (*write)(void *ctx, struct bulk_file *file, uint64_t off, const void *data, size_t len);
 	/* rc < 0: the file is damaged or the run is ending; what was written of it is not all. */

@@ -59,6 +59,7 @@ static int sink_write(void *ctx, struct bulk_file *file, uint64_t off, const voi
 		return -ENOSPC;
 	ck_assert_uint_le(off + len, file->size);
 	ck_assert_uint_eq(off % BLCK, 0);
+	ck_assert_uint_eq((uintptr_t)data % BULK_ALIGN, 0);
 	memcpy(got->bytes + off, data, len);
 	for (uint64_t block = off / BLCK; block < (off + len + BLCK - 1) / BLCK; block++)
 		got->times[block]++;
