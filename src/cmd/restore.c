@@ -18,6 +18,7 @@
 #include <cjson/cJSON.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -28,6 +29,7 @@
 
 #define DAMAGE_MAX   1000u /* bad blocks that are listed before the restore gives up */
 #define INDEX_MEMORY (96u << 20)
+#define SPARE_FILES  16u /* descriptors that are not for the files being written */
 
 struct restore {
 	struct restore_request request;
@@ -313,11 +315,26 @@ static bool is_syncfs_safe(int fd)
 	return false;
 }
 
+/* What is left of the limit; the lowest number that is free says how many there are. */
+static unsigned count_descriptors(const struct restore_tree *tree)
+{
+	int used = fcntl(tree->places.roots[0].fd, F_DUPFD_CLOEXEC, 0);
+	struct rlimit limit;
+	rlim_t need = SPARE_FILES;
+
+	if (used < 0 || getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 1;
+	(void)sys_close(used);
+	need += (rlim_t)used;
+	return limit.rlim_cur > need ? (unsigned)MIN(limit.rlim_cur - need, (rlim_t)UINT_MAX) : 1;
+}
+
 static int write_data(struct restore *r, struct errmsg *e)
 {
 	struct restore_tree *tree = &r->tree;
 	struct bulk_sink sink = restore_sink_ops;
 	const struct bulk_options options = {.jobs = r->request.jobs,
+					     .descriptors = count_descriptors(tree),
 					     .memory = INDEX_MEMORY,
 					     .max_damage = DAMAGE_MAX,
 					     .tick = tick,

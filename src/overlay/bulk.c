@@ -17,6 +17,7 @@
 #include <time.h>
 
 #define MEMORY	     (96u << 20)
+#define DESCRIPTORS  3u /* of an open file but for its backups': the sink's, a header map's */
 #define FILES_OPEN   8u		 /* each has a descriptor for every backup of the chain */
 #define BUFFERS	     (32u << 20) /* of decoded bytes, all workers together */
 #define CHUNK_MAX    128u	 /* blocks */
@@ -147,6 +148,13 @@ static uint64_t index_cost(const struct bulk_state *state, uint64_t bytes_a_bloc
 	return base && base->kind == LAYER_BLOCKS ? state->blocks * bytes_a_block : 0;
 }
 
+static uint64_t descriptor_cost(const struct bulk_state *state)
+{
+	const struct base *base = state->node ? state->node->base : NULL;
+
+	return DESCRIPTORS + (base ? MAX(base->part_count, 1u) : 1);
+}
+
 static void push_open(struct bulk *bulk, struct bulk_state *state)
 {
 	state->next_open = NULL;
@@ -179,6 +187,7 @@ static struct bulk_state *find_idle(const struct bulk *bulk)
 
 static bool may_open(struct bulk *bulk)
 {
+	const struct bulk_options *options = &bulk->options;
 	struct bulk_state *state;
 
 	while (bulk->next < bulk->count && bulk->files[bulk->next].skip)
@@ -186,8 +195,10 @@ static bool may_open(struct bulk *bulk)
 	if (bulk->next == bulk->count)
 		return false;
 	state = bulk->files[bulk->next].state;
-	return bulk->memory == 0 ||
-	       bulk->memory + index_cost(state, BUILD_COST) <= bulk->options.memory;
+	if (bulk->files_open > 0 && options->descriptors > 0 &&
+	    bulk->descriptors + descriptor_cost(state) > options->descriptors)
+		return false;
+	return bulk->memory == 0 || bulk->memory + index_cost(state, BUILD_COST) <= options->memory;
 }
 
 /* ---- workers ---- */
@@ -205,6 +216,7 @@ static void close_file(struct bulk *bulk, struct bulk_state *state, int rc)
 	bulk->memory -= state->memory;
 	state->memory = 0;
 	bulk->files_open--;
+	bulk->descriptors -= descriptor_cost(state);
 	bulk->counters.files++;
 	if (closed < 0)
 		stop(bulk, closed);
@@ -220,6 +232,7 @@ static void open_next(struct bulk *bulk)
 
 	bulk->opening++;
 	bulk->files_open++;
+	bulk->descriptors += descriptor_cost(state);
 	state->memory = index_cost(state, BUILD_COST);
 	bulk->memory += state->memory;
 	pthread_mutex_unlock(&bulk->lock);

@@ -65,9 +65,10 @@ struct bulk_counters {
 };
 
 struct bulk_options {
-	unsigned jobs;	     /* worker threads; 0: as many as processors */
-	uint64_t memory;     /* bytes for indexes; 0: 96 MiB */
-	uint64_t max_damage; /* the run ends when so much was found; 0: never */
+	unsigned jobs;	      /* worker threads; 0: as many as processors */
+	uint64_t memory;      /* bytes for indexes; 0: 96 MiB */
+	unsigned descriptors; /* that open files may have, the sink's two each among them; 0: any */
+	uint64_t max_damage;  /* the run ends when so much was found; 0: never */
 	/* On the calling thread, about ten times a second; negative ends the run. NULL is fine. */
 	int (*tick)(void *ctx, const struct bulk_counters *counters);
 	void *ctx;

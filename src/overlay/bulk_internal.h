@@ -36,6 +36,7 @@ struct bulk {
 	size_t next;
 	struct bulk_state *open_head, *open_tail; /* files with chunks that nobody has taken */
 	unsigned opening, in_flight, workers, files_open;
+	uint64_t descriptors; /* of files_open, at most */
 	uint64_t memory;
 	bool stop;
 	int rc;

@@ -177,6 +177,54 @@ START_TEST(little_memory_is_enough)
 }
 END_TEST
 
+static atomic_int open_now, open_most, open_last; /* open_last: when the last ones were opened */
+
+static int counted_open(void *ctx, struct bulk_file *file)
+{
+	const struct run *run = ctx;
+	int now = ++open_now, most = open_most;
+
+	while (now > most && !atomic_compare_exchange_weak(&open_most, &most, now))
+		;
+	usleep(2000); /* others open theirs */
+	if (file->user == &run->got[run->count - 1])
+		open_last = open_now;
+	return sink_open(ctx, file);
+}
+
+static int counted_close(void *ctx, struct bulk_file *file, int rc)
+{
+	usleep(2000);
+	open_now--;
+	return sink_close(ctx, file, rc);
+}
+
+static const unsigned descriptors[] = {0, 1, 4, 8, 13, 60};
+
+/* However few there are one file is open at a time, to the end no more than they are enough for, and no fewer. */
+START_TEST(few_descriptors_are_enough)
+{
+	struct run run = {0};
+	const struct bulk_sink sink = {
+		.open = counted_open, .write = sink_write, .close = counted_close, .ctx = &run};
+	const struct bulk_options options = {.jobs = 8, .descriptors = descriptors[_i]};
+
+	prepare(&run, 78);
+	open_most = 0;
+	ck_assert_int_eq(bulk_run(run.bulk, &options, &sink, &run.counters), 0);
+	for (size_t i = 0; i < run.count; i++)
+		check_file(&run, &run.files[i]);
+	ck_assert_int_eq(open_now, 0);
+	if (options.descriptors > 0)
+		ck_assert_int_le(open_most, (int)MAX(options.descriptors / 4, 1u));
+	if (options.descriptors == 0 || options.descriptors > 50) {
+		ck_assert_int_ge(open_most, 3);
+		ck_assert_int_ge(open_last, 2);
+	}
+	finish(&run);
+}
+END_TEST
+
 START_TEST(skipped_files_are_left_alone)
 {
 	struct run run = {0};
@@ -345,6 +393,7 @@ int main(void)
 	log_set_level(LOG_LEVEL_ERROR);
 	tcase_add_test(tcase, every_byte_once_and_right);
 	tcase_add_test(tcase, little_memory_is_enough);
+	tcase_add_loop_test(tcase, few_descriptors_are_enough, 0, ARRAY_SIZE(descriptors));
 	tcase_add_test(tcase, skipped_files_are_left_alone);
 	tcase_add_test(tcase, the_sinks_error_ends_the_run);
 	tcase_add_test(tcase, the_tick_can_end_the_run);
