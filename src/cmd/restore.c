@@ -7,6 +7,7 @@
  */
 #include "cmd/restore.h"
 
+#include "base/parallel.h"
 #include "base/sys.h"
 #include "base/util.h"
 #include "cmd/cmd.h"
@@ -315,6 +316,14 @@ static bool is_syncfs_safe(int fd)
 	return false;
 }
 
+/* While one thread waits for the disk another decodes. */
+static unsigned count_threads(struct restore *r)
+{
+	unsigned jobs = r->request.jobs > 0 ? r->request.jobs : parallel_processors();
+
+	return restore_direct_choose(&r->tree) ? 2 * jobs : jobs;
+}
+
 /* What is left of the limit; the lowest number that is free says how many there are. */
 static unsigned count_descriptors(const struct restore_tree *tree)
 {
@@ -333,7 +342,7 @@ static int write_data(struct restore *r, struct errmsg *e)
 {
 	struct restore_tree *tree = &r->tree;
 	struct bulk_sink sink = restore_sink_ops;
-	const struct bulk_options options = {.jobs = r->request.jobs,
+	const struct bulk_options options = {.jobs = count_threads(r),
 					     .descriptors = count_descriptors(tree),
 					     .memory = INDEX_MEMORY,
 					     .max_damage = DAMAGE_MAX,

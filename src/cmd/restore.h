@@ -5,6 +5,7 @@
  *	restore.c          the order of things, and the report
  *	restore_place.c    directories: where what goes, and that nothing is there yet
  *	restore_write.c    files: the sink of overlay/bulk.h, syncing
+ *	restore_direct.c   long runs of them past the page cache
  *	restore_database.c --db-include and --db-exclude
  *	restore_conf.c     recovery settings
  *
@@ -62,7 +63,8 @@ struct restore_root {
 	const char *link;  /* path in the data directory of the link to it, or NULL */
 	unsigned outside;  /* number of an external directory, else 0 */
 	bool exists, made;
-	int fd; /* once it is made, else -1 */
+	int fd;	     /* once it is made, else -1 */
+	bool direct; /* its file system takes O_DIRECT, as far as is known; atomic */
 };
 
 struct restore_places {
@@ -94,8 +96,8 @@ struct restore_file {
 	struct restore_root *root;
 	const char *path; /* below the root */
 	uint32_t mode;
-	bool empty; /* of a database left out */
-	int fd;
+	bool empty;	   /* of a database left out */
+	int fd, direct_fd; /* direct_fd is negative where there is none */
 };
 
 struct restore_tree {
@@ -116,6 +118,16 @@ int restore_assign_files(struct restore_tree *tree, struct errmsg *e);
 /* All directories and links, and the empty files of databases that are left out. */
 int restore_make_directories(struct restore_tree *tree, struct errmsg *e);
 extern const struct bulk_sink restore_sink_ops; /* ctx: the tree */
+/*
+ * Sets `direct` of each root, once they are made. Are runs that go to the data directory written
+ * past the page cache, so that who writes one waits for the disk?
+ */
+bool restore_direct_choose(struct restore_tree *tree);
+/* The second descriptor of a file that has been opened, of that many bytes; there may be none. */
+void restore_direct_open(struct restore_file *file, uint64_t size);
+/* The whole run, one way or the other. 1: the page cache has nothing of it; 0; or -errno. */
+int restore_direct_write(const struct restore_file *file, uint64_t off, const uint8_t *data,
+			 size_t len);
 /* Whole small files of our own, in the data directory. Durable unless no_sync. */
 int restore_write_file(struct restore_tree *tree, const char *path, const void *data, size_t len,
 		       uint32_t mode, struct errmsg *e);

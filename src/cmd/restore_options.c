@@ -15,7 +15,7 @@ static const char help[] =
 	"Write a backup as a plain data directory. DIRECTORY must be empty or missing.\n\n"
 	"  --instance NAME           instance of the store (default: the only one)\n"
 	"  --backup ID               backup (default: the newest that can be restored)\n"
-	"  -j, --jobs N              threads (default: as many as processors)\n"
+	"  -j, --jobs N              threads that decode (default: as many as processors)\n"
 	"  -T, --tablespace-mapping OLDDIR=NEWDIR\n"
 	"                            put that tablespace elsewhere; may be repeated\n"
 	"  --waldir DIR              put pg_wal in DIR, with a link to it\n"

@@ -36,18 +36,21 @@ static int file_open(void *ctx, struct bulk_file *bf)
 
 	file->fd = sys_openat(file->root->fd, file->path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
 			      0600);
-	return file->fd < 0 ? fail(tree, file, file->fd) : 0;
+	if (file->fd < 0)
+		return fail(tree, file, file->fd);
+	restore_direct_open(file, bf->size);
+	return 0;
 }
 
 static int file_write(void *ctx, struct bulk_file *bf, uint64_t off, const void *data, size_t len)
 {
 	struct restore_tree *tree = ctx;
 	struct restore_file *file = bf->user;
-	int rc = sys_pwrite_full(file->fd, data, len, off);
+	int rc = restore_direct_write(file, off, data, len);
 
 	if (rc < 0)
 		return fail(tree, file, rc);
-	if (len >= WRITEBACK_MIN && !tree->request->no_sync)
+	if (rc == 0 && len >= WRITEBACK_MIN && !tree->request->no_sync)
 		sys_start_writeback(file->fd, off, len);
 	return 0;
 }
@@ -56,8 +59,10 @@ static int file_close(void *ctx, struct bulk_file *bf, int rc)
 {
 	struct restore_tree *tree = ctx;
 	struct restore_file *file = bf->user;
-	int fd = TAKE_FD(file->fd);
+	int fd = TAKE_FD(file->fd), direct_fd = TAKE_FD(file->direct_fd);
 
+	if (direct_fd >= 0 && sys_close(direct_fd) < 0 && rc == 0)
+		rc = fail(tree, file, -EIO);
 	if (rc == 0 && fchmod(fd, file->mode & 07777) < 0)
 		rc = fail(tree, file, -errno);
 	if (rc == 0 && tree->sync_files && !tree->request->no_sync) {

@@ -18,7 +18,7 @@
 
 #define MEMORY	     (96u << 20)
 #define DESCRIPTORS  3u /* of an open file but for its backups': the sink's, a header map's */
-#define FILES_OPEN   8u		 /* each has a descriptor for every backup of the chain */
+#define FILES_OPEN   8u /* each has a descriptor for every backup of the chain */
 #define BUFFERS	     (32u << 20) /* of decoded bytes, all workers together */
 #define CHUNK_MAX    128u	 /* blocks */
 #define CHUNK_MIN    8u
