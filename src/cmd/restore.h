@@ -123,8 +123,8 @@ extern const struct bulk_sink restore_sink_ops; /* ctx: the tree */
  * past the page cache, so that who writes one waits for the disk?
  */
 bool restore_direct_choose(struct restore_tree *tree);
-/* The second descriptor of a file that has been opened, of that many bytes; there may be none. */
-void restore_direct_open(struct restore_file *file, uint64_t size);
+/* The second descriptor of a file that has been opened; there may be none. */
+void restore_direct_open(struct restore_file *file, const struct bulk_file *bf);
 /* The whole run, one way or the other. 1: the page cache has nothing of it; 0; or -errno. */
 int restore_direct_write(const struct restore_file *file, uint64_t off, const uint8_t *data,
 			 size_t len);

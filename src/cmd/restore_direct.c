@@ -59,11 +59,18 @@ bool restore_direct_choose(struct restore_tree *tree)
 	return false;
 }
 
-void restore_direct_open(struct restore_file *file, uint64_t size)
+/*
+ * Its place is asked for at once: each direct write would find one of its own, and several files
+ * that are written side by side would lie in pieces of one another. A hint, as is all in here: a
+ * full disk is for the writes to say.
+ */
+void restore_direct_open(struct restore_file *file, const struct bulk_file *bf)
 {
 	file->direct_fd = -1;
-	if (size >= FILE_MIN && __atomic_load_n(&file->root->direct, __ATOMIC_RELAXED))
+	if (bf->size >= FILE_MIN && __atomic_load_n(&file->root->direct, __ATOMIC_RELAXED))
 		file->direct_fd = open_direct(file->root, file->path);
+	if (file->direct_fd >= 0 && bf->whole)
+		(void)sys_fallocate(file->fd, 0, 0, bf->size);
 }
 
 /* A page of the cache, too: a larger one that lies half in a run could bring back old bytes. */

@@ -38,7 +38,7 @@ static int file_open(void *ctx, struct bulk_file *bf)
 			      0600);
 	if (file->fd < 0)
 		return fail(tree, file, file->fd);
-	restore_direct_open(file, bf->size);
+	restore_direct_open(file, bf);
 	return 0;
 }
 

@@ -236,10 +236,11 @@ static void open_next(struct bulk *bulk)
 	state->memory = index_cost(state, BUILD_COST);
 	bulk->memory += state->memory;
 	pthread_mutex_unlock(&bulk->lock);
-	rc = bulk->sink->open(bulk->sink->ctx, state->file);
-	state->opened = rc == 0;
-	if (rc == 0)
-		rc = bulk_open_parts(bulk, state);
+	rc = bulk_open_parts(bulk, state);
+	if (rc == 0) {
+		rc = bulk->sink->open(bulk->sink->ctx, state->file);
+		state->opened = rc == 0;
+	}
 	if (rc < 0 || state->rc < 0 || state->blocks == 0)
 		close_file(bulk, state, rc);
 	pthread_mutex_lock(&bulk->lock);

@@ -31,11 +31,13 @@
 
 struct bulk;
 
-/* One regular file. The caller may set skip and user before the run. */
+/* One regular file. The caller may set skip and user before the run; whole is known when the sink
+ * opens it. */
 struct bulk_file {
 	const struct layer_entry *entry; /* of the target's manifest; NULL: from bulk_add */
 	uint64_t size;			 /* bytes */
 	bool skip;			 /* neither read nor given to the sink */
+	bool whole;			 /* without holes */
 	void *user;
 	void *state; /* bulk.c's own */
 };

@@ -45,22 +45,27 @@ static const struct layer *part_layer(const struct bulk *bulk, const struct base
 	return bulk->ov->chain->layers[base->parts[part].layer];
 }
 
-/* Which parts hold a block of the file. */
-static void mark_used(const struct base *base, int *fds)
+/* Which parts hold a block of the file. Returns how many blocks they hold. */
+static uint32_t mark_used(const struct base *base, int *fds)
 {
-	uint32_t count = index_count(base);
+	uint32_t count = index_count(base), held = 0;
 
 	if (base->kind == LAYER_PLAIN)
 		fds[0] = 0;
 	for (uint32_t i = 0; i < count; i++) {
-		if (index_entry(base, i)->part != INDEX_NO_PART)
-			fds[index_entry(base, i)->part] = 0;
+		if (index_entry(base, i)->part == INDEX_NO_PART)
+			continue;
+		fds[index_entry(base, i)->part] = 0;
+		held++;
 	}
+	return held;
 }
 
 static int open_part_fds(const struct bulk *bulk, struct bulk_state *state, const struct base *base)
 {
-	mark_used(base, state->fds);
+	uint32_t held = mark_used(base, state->fds);
+
+	state->file->whole = base->kind != LAYER_BLOCKS || held >= state->blocks;
 	for (uint32_t i = 0; i < base->part_count; i++) {
 		const struct layer *layer = part_layer(bulk, base, i);
 		int fd;
@@ -81,8 +86,10 @@ static int open_base(struct bulk *bulk, struct bulk_state *state, struct base *b
 	struct errmsg e = {""};
 	int rc;
 
-	if (base->kind == LAYER_INLINE)
+	if (base->kind == LAYER_INLINE) {
+		state->file->whole = true;
 		return 0;
+	}
 	rc = index_build(bulk->ov, base, &e);
 	if (rc == 0)
 		return open_part_fds(bulk, state, base);
@@ -109,6 +116,7 @@ int bulk_open_parts(struct bulk *bulk, struct bulk_state *state)
 	} else {
 		rc = open_stored(state->layer, state->name);
 		state->fds[0] = rc;
+		state->file->whole = true;
 	}
 	if (rc == -ENOMEM || rc == -EMFILE || rc == -ENFILE)
 		return rc;

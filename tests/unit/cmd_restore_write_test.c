@@ -253,6 +253,41 @@ START_TEST(file_systems_that_are_better_without_it)
 }
 END_TEST
 
+static int reserve_rc;
+
+static int see_reserve(void *ctx, const struct sys_event *event)
+{
+	uint64_t *reserved = ctx;
+
+	if (event->call != SYS_CALL_FALLOCATE)
+		return 0;
+	*reserved += event->len;
+	ck_assert_int_ne(event->fd, disk.fd);
+	return reserve_rc;
+}
+
+/* A file with holes keeps them. */
+START_TEST(whole_files_have_their_place_at_once)
+{
+	uint64_t reserved = 0;
+	const struct sys_hook hook = {.before = see_reserve, .ctx = &reserved};
+	bool whole = _i % 2 == 1;
+
+	reserve_rc = _i < 2 ? 0 : -ENOSPC;
+	(void)restore_direct_choose(&tree);
+	bulk_file = (struct bulk_file){.size = 2 * MIB, .user = &file, .whole = whole};
+	disk.opens = disk.closes = 0;
+	sys_set_hook(&hook);
+	ck_assert_int_eq(restore_sink_ops.open(&tree, &bulk_file), 0);
+	ck_assert_uint_eq(reserved, whole ? 2 * MIB : 0);
+	ck_assert_int_eq(put(MIB, MIB), 0);
+	ck_assert_int_eq(put(0, MIB), 0);
+	ck_assert_int_eq(close_file(0), 0);
+	sys_set_hook(NULL);
+	check_file(2 * MIB);
+}
+END_TEST
+
 /* As the kernel has it, whatever this file system says to O_DIRECT. */
 START_TEST(the_real_disk)
 {
@@ -447,6 +482,7 @@ int main(void)
 	tcase_add_test(tcase, small_files_have_one_descriptor);
 	tcase_add_test(tcase, without_syncing_the_page_cache_has_it_all);
 	tcase_add_test(tcase, file_systems_that_are_better_without_it);
+	tcase_add_loop_test(tcase, whole_files_have_their_place_at_once, 0, 4);
 	tcase_add_test(tcase, the_real_disk);
 	tcase_add_loop_test(tcase, an_open_that_fails_is_done_without, 0, ARRAY_SIZE(open_errors));
 	tcase_add_test(tcase, an_ordinary_open_that_fails_is_said);

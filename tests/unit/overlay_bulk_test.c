@@ -118,6 +118,7 @@ static void finish(struct run *run)
 static void check_file(const struct run *run, const struct bulk_file *file)
 {
 	const struct got *got = file->user;
+	bool holes = false;
 	uint8_t *want;
 	uint64_t len;
 
@@ -129,6 +130,10 @@ static void check_file(const struct run *run, const struct bulk_file *file)
 	ck_assert_int_eq(got->rc, 0);
 	for (uint64_t i = 0; i < len / BLCK; i++)
 		ck_assert_msg(got->times[i] <= 1, "%s: a block came twice", file->entry->path);
+	for (uint64_t i = 0; i < (len + BLCK - 1) / BLCK; i++)
+		holes = holes || got->times[i] == 0;
+	if (len > 0)
+		ck_assert_int_eq(file->whole, !holes);
 	free(want);
 }
 
@@ -375,6 +380,8 @@ START_TEST(files_from_elsewhere_take_part)
 	ck_assert_int_eq(memcmp(got.bytes, text, strlen(text)), 0);
 	ck_assert_int_eq(got.rc, 0);
 	ck_assert_int_eq(gone.rc, -EUCLEAN);
+	ck_assert(bulk_files(run.bulk, &run.count)[run.count - 2].whole);
+	run.count -= 2;
 	ck_assert_uint_eq(run.counters.damage, 1);
 	free(got.bytes);
 	free(got.times);
