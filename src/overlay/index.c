@@ -3,9 +3,9 @@
  *
  * An index is brought at first use by an engine job (index_build.c), either whole, by asking the
  * layers, or the pieces that are wanted, out of the cache. So a read costs the same however long
- * the chain is. What is held is bounded (options.index_memory); the least recently used index that
- * nobody has pinned goes first. An index owns the virtual descriptors of the stored files it points
- * into.
+ * the chain is. What is held is bounded (options.index_memory, index_memory.c): pieces that went are
+ * read again, on the spot where the cache's file is open and in the page cache. An index owns the
+ * virtual descriptors of the stored files it points into, and of its file in the cache.
  *
  * With verify_reads it also holds 4 bytes a block that the page must agree with. Reading those anew
  * from the header map would inflate the file's whole array for one page. Of a plain file nothing is
@@ -19,44 +19,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-
-static void lru_remove(struct overlay *ov, struct index *ix)
-{
-	*(ix->lru_prev ? &ix->lru_prev->lru_next : &ov->lru_head) = ix->lru_next;
-	*(ix->lru_next ? &ix->lru_next->lru_prev : &ov->lru_tail) = ix->lru_prev;
-	ix->lru_prev = ix->lru_next = NULL;
-}
-
-static void lru_push(struct overlay *ov, struct index *ix)
-{
-	ix->lru_next = ov->lru_head;
-	*(ov->lru_head ? &ov->lru_head->lru_prev : &ov->lru_tail) = ix;
-	ov->lru_head = ix;
-}
-
-static void index_free(struct overlay *ov, struct index *ix)
-{
-	lru_remove(ov, ix);
-	ov->index_bytes -= ix->bytes;
-	ix->base->index = NULL;
-	for (unsigned i = 0; i < ix->base->part_count; i++)
-		vfd_free(ix->vfds[i]);
-	index_pieces_free(ix->pieces, ix->piece_count);
-	free(ix);
-}
-
-static void shrink(struct overlay *ov)
-{
-	struct index *ix = ov->lru_tail;
-
-	while (ix && ov->index_bytes > ov->options.index_memory) {
-		struct index *prev = ix->lru_prev;
-
-		if (ix->pins == 0)
-			index_free(ov, ix);
-		ix = prev;
-	}
-}
 
 static void report(struct index *ix, int rc)
 {
@@ -93,24 +55,34 @@ static bool is_there(const struct index *ix, const struct index_wait *wait)
 	return true;
 }
 
-/* What the job has brought; pieces that were there already stay, for somebody may be looking. */
-static void take_fresh(struct index *ix)
+static bool bring_piece_now(struct index *ix, uint32_t piece)
 {
-	uint64_t block =
-		sizeof(struct index_entry) + (ix->ov->options.verify_reads ? sizeof(uint32_t) : 0);
+	uint8_t bytes[INDEX_PIECE * 12 + 4];
+	const uint32_t len = index_file_piece(index_piece_blocks(ix, piece));
+	const struct iovec iov = {.iov_base = bytes, .iov_len = len};
+	struct index_piece found;
 
-	for (uint32_t i = 0; i < ix->piece_count; i++) {
-		uint64_t bytes = block * index_piece_blocks(ix, i);
+	if (vfd_read_now(ix->kept, &iov, 1, index_file_at(piece)) != (int64_t)len ||
+	    index_file_get_piece(ix, piece, bytes, ix->head, &found) < 0)
+		return false;
+	index_hold(ix, piece, &found);
+	return true;
+}
 
-		if (!ix->fresh[i].entries || ix->pieces[i].entries)
-			continue;
-		ix->pieces[i] = ix->fresh[i];
-		ix->fresh[i].entries = NULL;
-		ix->bytes += bytes;
-		ix->ov->index_bytes += bytes;
+/* Waking a thread and being woken by it takes several times as long as that. */
+static bool bring_now(struct index *ix, const struct index_wait *wait)
+{
+	uint32_t from, to;
+
+	if (!ix->kept || ix->running || ix->head[0] == 0)
+		return false;
+	pieces_of(ix, wait, &from, &to);
+	for (uint32_t i = from; i < to; i++) {
+		if (!ix->pieces[i].entries && !bring_piece_now(ix, i))
+			return false;
 	}
-	index_pieces_free(ix->fresh, ix->piece_count);
-	ix->fresh = NULL;
+	ix->ov->index_loads++;
+	return true;
 }
 
 static void job_start(struct index *ix);
@@ -143,17 +115,42 @@ static struct index_wait *take_failed(struct index *ix)
 	for (const struct index_wait *wait = failed; wait; wait = wait->next)
 		ix->pins--;
 	if (ix->pins == 0)
-		index_free(ix->ov, ix);
+		index_free(ix);
 	return failed;
 }
 
-/* Answers everybody whose wait is over. Each holds a pin of its own when rc is 0. */
-static void job_done(struct io_op *op)
+/* A new file may have come to the name since it was opened, or failed to be. */
+static void renew_kept(struct index *ix)
 {
-	struct index *ix = CONTAINER_OF(op, struct index, job);
+	if (!ix->no_file)
+		return;
+	vfd_free(ix->kept);
+	ix->kept = index_cache_vfd(ix->ov->cache, ix);
+	ix->no_file = false;
+}
+
+static struct index_wait *take_brought(struct index *ix)
+{
+	struct overlay *ov = ix->ov;
+	struct index_wait *ready;
+
+	if (ix->base->kind == LAYER_BLOCKS)
+		index_take_fresh(ix);
+	ov->index_builds += ix->base->kind == LAYER_BLOCKS && !ix->loaded;
+	ov->index_loads += ix->loaded;
+	ix->checked = true;
+	renew_kept(ix);
+	ready = take_ready(ix);
+	if (ix->waiters)
+		job_start(ix);
+	return ready;
+}
+
+/* Answers everybody whose wait is over. Each holds a pin of its own when rc is 0. */
+static void finish_job(struct index *ix, int rc)
+{
 	struct overlay *ov = ix->ov;
 	struct index_wait *wait, *next;
-	int rc = (int)op->result;
 
 	ix->running = false;
 	if (rc < 0) {
@@ -161,27 +158,47 @@ static void job_done(struct io_op *op)
 		rc = rc == -ENOMEM ? rc : -EIO; /* the backup is no worse for it */
 		wait = take_failed(ix);
 	} else {
-		if (ix->base->kind == LAYER_BLOCKS)
-			take_fresh(ix);
-		ov->index_builds += ix->base->kind == LAYER_BLOCKS && !ix->loaded;
-		ov->index_loads += ix->loaded;
-		ix->checked = true;
-		wait = take_ready(ix);
-		if (ix->waiters)
-			job_start(ix);
+		wait = take_brought(ix);
 	}
 	for (; wait; wait = next) {
 		next = wait->next;
 		wait->ready(wait, rc);
 	}
-	shrink(ov);
+	index_shrink(ov);
 }
 
-static int64_t job_run(struct io_op *op)
+static void build_done(struct io_op *op)
+{
+	finish_job(CONTAINER_OF(op, struct index, job.io), (int)op->result);
+}
+
+static int64_t build_run(struct io_op *op)
+{
+	struct index *ix = CONTAINER_OF(op, struct index, job.io);
+
+	return ix->base->kind == LAYER_BLOCKS ? index_bring(ix) : index_check(ix);
+}
+
+static void build_start(struct index *ix)
+{
+	ix->job = (struct vfd_op){.io = {.code = IO_JOB, .job = build_run, .done = build_done}};
+	io_submit(ix->ov->io, &ix->job.io);
+}
+
+static int64_t load_run(struct io_op *op)
+{
+	return index_bring_kept(CONTAINER_OF(op, struct index, job.io), op->fd);
+}
+
+static void load_done(struct vfd_op *op)
 {
 	struct index *ix = CONTAINER_OF(op, struct index, job);
 
-	return ix->base->kind == LAYER_BLOCKS ? index_bring(ix) : index_check(ix);
+	ix->no_file = op->io.result < 0;
+	if (ix->no_file)
+		build_start(ix);
+	else
+		finish_job(ix, 0);
 }
 
 /* For the first who waits. */
@@ -192,66 +209,16 @@ static void job_start(struct index *ix)
 		ix->from++;
 	ix->loaded = false;
 	ix->running = true;
-	ix->job = (struct io_op){.code = IO_JOB, .job = job_run, .done = job_done};
-	io_submit(ix->ov->io, &ix->job);
+	if (!ix->kept) {
+		build_start(ix);
+		return;
+	}
+	ix->job = (struct vfd_op){
+		.io = {.code = IO_JOB, .job = load_run}, .vfd = ix->kept, .done = load_done};
+	vfd_submit(&ix->job);
 }
 
 /* ---- indexes ---- */
-
-static int make_vfds(struct overlay *ov, struct index *ix)
-{
-	for (unsigned i = 0; i < ix->base->part_count; i++) {
-		struct layer *layer = index_layer(ix, i);
-		int rc = vfd_new(ov->vfds, layer->dirfd,
-				 layer->ops->name(layer, ix->base->parts[i].file), O_RDONLY, 0,
-				 &ix->vfds[i]);
-
-		if (rc < 0)
-			return rc;
-	}
-	return 0;
-}
-
-static struct index *index_alloc(struct overlay *ov, struct base *base)
-{
-	size_t head = sizeof(struct index) + base->part_count * sizeof(struct vfd *);
-	struct index *ix = calloc(1, head);
-
-	if (!ix)
-		return NULL;
-	ix->ov = ov;
-	ix->base = base;
-	ix->waiters_tail = &ix->waiters;
-	if (base->kind == LAYER_BLOCKS) {
-		ix->count = (uint32_t)((base->size + BLCK - 1) / BLCK);
-		ix->piece_count = (ix->count + INDEX_PIECE - 1) / INDEX_PIECE;
-		ix->pieces = calloc(ix->piece_count, sizeof(*ix->pieces));
-		if (!ix->pieces) {
-			free(ix);
-			return NULL;
-		}
-	}
-	ix->bytes = head + base->part_count * 160u + /* with what a vfd takes */
-		    ix->piece_count * sizeof(*ix->pieces);
-	return ix;
-}
-
-static int index_new(struct overlay *ov, struct base *base, struct index **ret)
-{
-	struct index *ix = index_alloc(ov, base);
-
-	if (!ix)
-		return -ENOMEM;
-	lru_push(ov, ix);
-	base->index = ix;
-	ov->index_bytes += ix->bytes;
-	if (make_vfds(ov, ix) < 0) {
-		index_free(ov, ix);
-		return -ENOMEM;
-	}
-	*ret = ix;
-	return 0;
-}
 
 static bool needs_job(const struct index *ix)
 {
@@ -265,17 +232,14 @@ int index_get(struct overlay *ov, struct base *base, struct index_wait *wait)
 	struct index *ix = base->index;
 
 	if (!ix) {
-		int rc = index_new(ov, base, &ix);
-
-		if (rc < 0)
-			return rc;
+		ix = index_new(ov, base);
+		if (!ix)
+			return -ENOMEM;
 		ix->checked = !needs_job(ix);
-	} else if (ix != ov->lru_head) {
-		lru_remove(ov, ix);
-		lru_push(ov, ix);
 	}
+	index_used(ix);
 	ix->pins++;
-	if (is_there(ix, wait))
+	if (is_there(ix, wait) || bring_now(ix, wait))
 		return 0;
 	wait->next = NULL;
 	*ix->waiters_tail = wait;
@@ -289,7 +253,7 @@ void index_put(struct overlay *ov, struct base *base)
 {
 	base->index->pins--;
 	if (ov->index_bytes > ov->options.index_memory)
-		shrink(ov);
+		index_shrink(ov);
 }
 
 uint32_t index_count(const struct base *base)
@@ -312,12 +276,6 @@ uint32_t index_sum(const struct base *base, uint32_t block)
 struct vfd *index_vfd(const struct base *base, unsigned part)
 {
 	return base->index->vfds[part];
-}
-
-void index_free_all(struct overlay *ov)
-{
-	while (ov->lru_head)
-		index_free(ov, ov->lru_head);
 }
 
 int index_build(struct overlay *ov, struct base *base, struct errmsg *e)

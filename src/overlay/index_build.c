@@ -131,6 +131,11 @@ static int ask_layers(struct index *ix, bool *ret_read_data)
 	return rc;
 }
 
+bool index_is_dear(const struct base *base, uint32_t blocks)
+{
+	return base->kind == LAYER_BLOCKS && (uint64_t)blocks * base->part_count >= KEEP_BLOCKS;
+}
+
 static int build(struct index *ix)
 {
 	bool read_data = false;
@@ -142,28 +147,50 @@ static int build(struct index *ix)
 	if (rc == 0)
 		rc = ask_layers(ix, &read_data);
 	if (rc == 0 && ix->ov->cache && ix->shape &&
-	    (read_data || (uint64_t)ix->count * ix->base->part_count >= KEEP_BLOCKS))
+	    (read_data || index_is_dear(ix->base, ix->count)))
 		index_cache_save(ix->ov->cache, ix);
 	return rc;
 }
 
-int index_bring(struct index *ix)
+static int begin_fresh(struct index *ix)
 {
-	int rc = 0;
-
 	ix->fresh = calloc(ix->piece_count, sizeof(*ix->fresh));
 	if (!ix->fresh)
 		return -ENOMEM;
 	if (ix->ov->cache && !ix->shape)
 		ix->shape = compute_shape(ix);
-	ix->loaded = ix->ov->cache && ix->shape && index_cache_load(ix->ov->cache, ix);
-	if (!ix->loaded)
-		rc = build(ix);
+	return 0;
+}
+
+static int end_fresh(struct index *ix, int rc)
+{
 	if (rc < 0) {
 		index_pieces_free(ix->fresh, ix->piece_count);
 		ix->fresh = NULL;
 	}
 	return rc;
+}
+
+int index_bring(struct index *ix)
+{
+	int rc = begin_fresh(ix);
+
+	if (rc < 0)
+		return rc;
+	ix->loaded = ix->ov->cache && ix->shape && index_cache_load(ix->ov->cache, ix);
+	if (!ix->loaded)
+		rc = build(ix);
+	return end_fresh(ix, rc);
+}
+
+int index_bring_kept(struct index *ix, int fd)
+{
+	int rc = begin_fresh(ix);
+
+	if (rc < 0)
+		return rc;
+	ix->loaded = ix->shape && index_cache_load_from(ix->ov->cache, fd, ix);
+	return end_fresh(ix, ix->loaded ? 0 : -ENOENT);
 }
 
 int index_check(struct index *ix)

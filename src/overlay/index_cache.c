@@ -237,6 +237,15 @@ static void index_name(const struct index *ix, char ret[24])
 	(void)snprintf(ret, 24, "%016llx", (unsigned long long)ix->base->id);
 }
 
+struct vfd *index_cache_vfd(const struct index_cache *cache, struct index *ix)
+{
+	struct vfd *vfd = NULL;
+	char name[24];
+
+	index_name(ix, name);
+	return vfd_new(ix->ov->vfds, cache->fd, name, O_RDONLY, 0, &vfd) == 0 ? vfd : NULL;
+}
+
 static bool load_pieces(const struct index_cache *cache, int fd, struct index *ix)
 {
 	uint32_t last = index_file_piece(index_piece_blocks(ix, ix->to - 1));
@@ -247,15 +256,14 @@ static bool load_pieces(const struct index_cache *cache, int fd, struct index *i
 
 	if (!bytes || sys_pread_full(fd, head, sizeof(head), 0) != sizeof(head) ||
 	    !index_file_head_fits(ix, cache->hash, head) ||
-	    sys_pread_full(fd, bytes, len,
-			   INDEX_FILE_HEAD + (uint64_t)ix->from * index_file_piece(INDEX_PIECE)) !=
-		    (int64_t)len)
+	    sys_pread_full(fd, bytes, len, index_file_at(ix->from)) != (int64_t)len)
 		return false;
 	for (uint32_t i = ix->from; i < ix->to; i++) {
 		if (index_file_get_piece(ix, i, at, head, &ix->fresh[i]) < 0)
 			return false;
 		at += index_file_piece(index_piece_blocks(ix, i));
 	}
+	memcpy(ix->head, head, sizeof(head));
 	return true;
 }
 
@@ -266,7 +274,12 @@ bool index_cache_load(struct index_cache *cache, struct index *ix)
 
 	index_name(ix, name);
 	fd = sys_openat(cache->fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
-	if (fd < 0 || ix->from >= ix->to)
+	return fd >= 0 && index_cache_load_from(cache, fd, ix);
+}
+
+bool index_cache_load_from(const struct index_cache *cache, int fd, struct index *ix)
+{
+	if (ix->from >= ix->to)
 		return false;
 	if (load_pieces(cache, fd, ix))
 		return true;

@@ -69,6 +69,10 @@ struct file {
 	struct file *next_unlogged;
 };
 
+struct index_list {
+	struct index *head, *tail;
+};
+
 struct overlay {
 	struct layer_chain *chain;
 	struct diff *diff; /* NULL: read-only */
@@ -89,7 +93,8 @@ struct overlay {
 	struct file *unlogged;
 	struct dirent
 		*gone; /* names of the chain that are gone, for the next state; linked by next */
-	struct index *lru_head, *lru_tail;
+	/* Indexes with pieces, and those that only know where to find them; the last used first. */
+	struct index_list holding, bare;
 	struct index_cache *cache; /* NULL: none */
 	uint64_t index_bytes, index_builds, index_loads, nameless;
 	uint64_t base_blocks, diff_blocks, zero_blocks;

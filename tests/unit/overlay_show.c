@@ -116,3 +116,55 @@ struct overlay_stats stats(void)
 	overlay_get_stats(ov, &st);
 	return st;
 }
+
+/* ---- a store ---- */
+
+const char *small(void)
+{
+	static char letters[64];
+
+	memset(letters, 0, sizeof(letters));
+	ck_assert_int_ge(read_blocks(REL, 0, 60, letters), 0);
+	return letters;
+}
+
+void make_store(bool map)
+{
+	static const struct made_page one[] = {{1700, 'y', false}};
+	struct made_page *pages = calloc(PARTS, sizeof(*pages));
+	struct made_backup b;
+
+	for (uint32_t i = 0; i < PARTS; i++)
+		pages[i] = (struct made_page){i, (uint8_t)('a' + i / 1000), false};
+	make_cluster(&b, FULL);
+	make_rel(&b, REL, 5, "aaaaa");
+	make_data(&b, LARGE, "zlib", PARTS, pages, PARTS);
+	make_end(&b, "FULL", NULL, "OK", NULL);
+	make_cluster(&b, MIDDLE);
+	make_rel(&b, REL, 6, ".b...b");
+	make_data_unchanged(&b, LARGE, PARTS);
+	make_end(&b, "DELTA", FULL, "OK", NULL);
+	make_cluster(&b, TOP);
+	make_rel(&b, REL, 9, "....c..c");
+	make_data(&b, LARGE, "zlib", PARTS, one, 1);
+	make_end(&b, "PAGE", MIDDLE, "OK", NULL);
+	free(pages);
+	if (map)
+		return;
+	ck_assert_int_eq(unlinkat(unit_dir, "backups/main/" FULL "/page_header_map", 0), 0);
+	ck_assert_int_eq(unlinkat(unit_dir, "backups/main/" MIDDLE "/page_header_map", 0), 0);
+	ck_assert_int_eq(unlinkat(unit_dir, "backups/main/" TOP "/page_header_map", 0), 0);
+}
+
+void fill(void)
+{
+	char letters[PARTS];
+
+	show(TOP);
+	ck_assert_str_eq(small(), CONTENT);
+	ck_assert_int_eq(read_blocks(LARGE, 1700, 1, letters), BLCK);
+	ck_assert_int_eq(letters[0], 'y');
+	ck_assert_uint_eq(stats().index_builds, 2);
+	ck_assert_uint_eq(stats().index_loads, 0);
+	hide();
+}
