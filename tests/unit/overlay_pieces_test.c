@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define BLCK LAYER_BLCKSZ
@@ -36,6 +37,21 @@ static void count_calls(void *ctx, const struct sys_event *ev, int64_t result)
 }
 
 static const struct sys_hook counter = {.after = count_calls};
+
+/* Some file systems, such as tmpfs, do not tell what is cached: each read waits for a thread then. */
+static bool tells_what_is_cached(void)
+{
+	char byte;
+	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+	int fd;
+	bool tells;
+
+	unit_put_file("probe", "x");
+	fd = openat(unit_dir, "probe", O_RDONLY);
+	tells = preadv2(fd, &iov, 1, 0, RWF_NOWAIT) == 1;
+	close(fd);
+	return tells;
+}
 
 static void begin_counting(void)
 {
@@ -65,7 +81,8 @@ START_TEST(pieces_go_before_descriptors)
 		assert_large(i * 257);
 	ck_assert_uint_eq(data_opens, 1);
 	ck_assert_uint_eq(index_opens, 1);
-	ck_assert_uint_eq(index_reads, 1 + 10); /* its head by the one job; no other was needed */
+	if (tells_what_is_cached()) /* its head by the one job; no other was needed */
+		ck_assert_uint_eq(index_reads, 1 + 10);
 	ck_assert_uint_eq(stats().index_builds, 0);
 	ck_assert_uint_eq(stats().index_loads, 10);
 	ck_assert_uint_lt(stats().index_bytes, 4000);
