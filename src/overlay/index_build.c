@@ -146,9 +146,10 @@ static int build(struct index *ix)
 				     &ix->fresh[i]);
 	if (rc == 0)
 		rc = ask_layers(ix, &read_data);
-	if (rc == 0 && ix->ov->cache && ix->shape &&
-	    (read_data || index_is_dear(ix->base, ix->count)))
-		index_cache_save(ix->ov->cache, ix);
+	if (rc == 0)
+		ix->stored = ix->ov->cache && ix->shape &&
+			     (read_data || index_is_dear(ix->base, ix->count)) &&
+			     index_cache_save(ix->ov->cache, ix);
 	return rc;
 }
 

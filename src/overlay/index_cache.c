@@ -216,7 +216,7 @@ static void trim(struct index_cache *cache, size_t len)
 
 /* ---- files ---- */
 
-static void put_file(struct index_cache *cache, const char *name, const void *data, size_t len)
+static bool put_file(struct index_cache *cache, const char *name, const void *data, size_t len)
 {
 	char temp[24];
 	int rc;
@@ -230,6 +230,7 @@ static void put_file(struct index_cache *cache, const char *name, const void *da
 	rc = len > cache->limit / 4 ? -EFBIG : cache_dir_put(cache->fd, temp, name, data, len);
 	if (rc < 0 && !__atomic_exchange_n(&cache->complained, true, __ATOMIC_RELAXED))
 		log_notice("an index is not kept in the cache: %s", errmsg_text(NULL, rc));
+	return rc >= 0;
 }
 
 static void index_name(const struct index *ix, char ret[24])
@@ -264,6 +265,7 @@ static bool load_pieces(const struct index_cache *cache, int fd, struct index *i
 		at += index_file_piece(index_piece_blocks(ix, i));
 	}
 	memcpy(ix->head, head, sizeof(head));
+	ix->stored = true;
 	return true;
 }
 
@@ -290,7 +292,7 @@ bool index_cache_load_from(const struct index_cache *cache, int fd, struct index
 	return false;
 }
 
-void index_cache_save(struct index_cache *cache, const struct index *ix)
+bool index_cache_save(struct index_cache *cache, const struct index *ix)
 {
 	size_t len = INDEX_FILE_HEAD + (size_t)ix->count * 12 + (size_t)ix->piece_count * 4;
 	_cleanup_free_ uint8_t *bytes = malloc(len);
@@ -298,14 +300,14 @@ void index_cache_save(struct index_cache *cache, const struct index *ix)
 	char name[24];
 
 	if (!bytes)
-		return;
+		return false;
 	index_file_put_head(ix, cache->hash, ix->ov->options.verify_reads, bytes);
 	for (uint32_t i = 0; i < ix->piece_count; i++) {
 		index_file_put_piece(ix, i, &ix->fresh[i], bytes, at);
 		at += index_file_piece(index_piece_blocks(ix, i));
 	}
 	index_name(ix, name);
-	put_file(cache, name, bytes, len);
+	return put_file(cache, name, bytes, len);
 }
 
 /* ---- lengths ---- */
@@ -388,7 +390,7 @@ void index_cache_end_lengths(struct index_cache *cache)
 			put_le32(bytes + LENGTHS_HEAD + i * 12 + 8, cache->lengths[i].blocks);
 		}
 		put_le32(bytes + LENGTHS_HEAD - 4, lengths_crc(bytes, len));
-		put_file(cache, "lengths", bytes, len);
+		(void)put_file(cache, "lengths", bytes, len);
 	}
 	free(cache->lengths);
 	cache->lengths = NULL;

@@ -35,6 +35,7 @@ struct index {
 	struct index_piece *pieces;
 
 	struct vfd *kept;	       /* its file in the cache, or NULL */
+	bool stored;		       /* that has all of it, as far as is known */
 	bool no_file;		       /* that was not there, or not what it should be */
 	uint8_t head[INDEX_FILE_HEAD]; /* of that file; zeros: not read yet */
 
@@ -73,7 +74,7 @@ void index_used(struct index *ix);
 void index_hold(struct index *ix, uint32_t piece, struct index_piece *from);
 /* Whatever the job has brought and somebody waits for; all else as far as there is room. */
 void index_take_fresh(struct index *ix);
-/* Back under the limit: pieces first, those least recently used; then what knows where they are. */
+/* Back under the limit; of what nobody has pinned. */
 void index_shrink(struct overlay *ov);
 void index_free(struct index *ix);
 
@@ -131,8 +132,8 @@ bool index_cache_load(struct index_cache *cache, struct index *ix);
 bool index_cache_load_from(const struct index_cache *cache, int fd, struct index *ix);
 /* The file's virtual descriptor, whether there is a file or not; NULL: no memory. */
 struct vfd *index_cache_vfd(const struct index_cache *cache, struct index *ix);
-/* Keeps ix->fresh, of which all is there. */
-void index_cache_save(struct index_cache *cache, const struct index *ix);
+/* Keeps ix->fresh, of which all is there; false: it is not kept. */
+bool index_cache_save(struct index_cache *cache, const struct index *ix);
 
 /* Lengths of files, in blocks, that no list says. */
 bool index_cache_length(struct index_cache *cache, uint64_t id, uint32_t *ret_blocks);

@@ -2,16 +2,18 @@
  * overlay/index_memory.c: what is held of indexes, and what goes when that is more than
  * options.index_memory.
  *
- * Pieces are most of it, and come back from the cache with one read; what knows where they are (an
- * index without pieces, with its virtual descriptors) is little, and costs the opening of files. So
- * of what nobody has pinned the pieces go first, those of the least recently used index, and bare
- * indexes only when that was not enough.
+ * Pieces are most of it. Those that the cache's file has come back with one read; what knows where
+ * they are (a bare index: no pieces, but its virtual descriptors) is little, and costs the opening of
+ * files. So of the least recently used index such pieces go and the bare index stays, as long as bare
+ * ones do not take too much themselves. One whose pieces would have to be made anew goes as a whole.
  */
 #include "base/util.h"
 #include "overlay/index_internal.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
+
+#define BARE_SHARE 4u /* bare indexes may have that part of the memory */
 
 static void list_remove(struct index_list *list, struct index *ix)
 {
@@ -52,17 +54,24 @@ static uint64_t piece_bytes(const struct index *ix, uint32_t piece)
 	return block * index_piece_blocks(ix, piece);
 }
 
-static void set_held(struct index *ix, uint32_t held)
-{
-	list_remove(list_of(ix), ix);
-	ix->held = held;
-	list_push(list_of(ix), ix);
-}
-
 static void count_bytes(struct index *ix, int64_t bytes)
 {
 	ix->bytes += (uint64_t)bytes;
 	ix->ov->index_bytes += (uint64_t)bytes;
+}
+
+/* Into the list where it belongs now, as the one used last. */
+static void set_held(struct index *ix, uint32_t held)
+{
+	struct overlay *ov = ix->ov;
+
+	list_remove(list_of(ix), ix);
+	if (ix->held == 0 && held > 0)
+		ov->bare_bytes -= ix->bytes;
+	if (ix->held > 0 && held == 0)
+		ov->bare_bytes += ix->bytes;
+	ix->held = held;
+	list_push(list_of(ix), ix);
 }
 
 void index_hold(struct index *ix, uint32_t piece, struct index_piece *from)
@@ -71,8 +80,14 @@ void index_hold(struct index *ix, uint32_t piece, struct index_piece *from)
 		return; /* somebody may be looking */
 	ix->pieces[piece] = *from;
 	from->entries = NULL;
-	count_bytes(ix, (int64_t)piece_bytes(ix, piece));
 	set_held(ix, ix->held + 1);
+	count_bytes(ix, (int64_t)piece_bytes(ix, piece));
+}
+
+/* Has the cache its pieces? */
+static bool comes_back(const struct index *ix)
+{
+	return ix->kept && ix->stored;
 }
 
 static void drop_pieces(struct index *ix)
@@ -89,14 +104,14 @@ static void drop_pieces(struct index *ix)
 
 /*
  * A whole index was made for one piece of it. The others can be read when they are wanted, so they
- * may have half of the memory, never the place of what was asked for; without a file they are not to
- * be had again.
+ * may have half of the memory, never the place of what was asked for; without a file they would have
+ * to be made anew.
  */
 static bool is_welcome(const struct index *ix, uint32_t piece)
 {
 	const struct overlay *ov = ix->ov;
 
-	return (piece >= ix->from && piece < ix->to) || !ix->kept ||
+	return (piece >= ix->from && piece < ix->to) || !comes_back(ix) ||
 	       ov->index_bytes + piece_bytes(ix, piece) <= ov->options.index_memory / 2;
 }
 
@@ -110,12 +125,20 @@ void index_take_fresh(struct index *ix)
 	ix->fresh = NULL;
 }
 
-static void shrink_list(struct overlay *ov, const struct index_list *list,
-			void (*drop)(struct index *ix))
+static void drop(struct index *ix)
+{
+	if (ix->held > 0 && comes_back(ix))
+		drop_pieces(ix);
+	else
+		index_free(ix);
+}
+
+/* Until that many bytes are left of what *bytes counts, the least recently used first. */
+static void shrink_list(const struct index_list *list, const uint64_t *bytes, uint64_t left)
 {
 	struct index *ix = list->tail;
 
-	while (ix && ov->index_bytes > ov->options.index_memory) {
+	while (ix && *bytes > left) {
 		struct index *prev = ix->lru_prev;
 
 		if (ix->pins == 0)
@@ -126,8 +149,13 @@ static void shrink_list(struct overlay *ov, const struct index_list *list,
 
 void index_shrink(struct overlay *ov)
 {
-	shrink_list(ov, &ov->holding, drop_pieces);
-	shrink_list(ov, &ov->bare, index_free);
+	uint64_t memory = ov->options.index_memory;
+
+	if (ov->index_bytes <= memory)
+		return;
+	shrink_list(&ov->bare, &ov->bare_bytes, memory / BARE_SHARE);
+	shrink_list(&ov->holding, &ov->index_bytes, memory);
+	shrink_list(&ov->bare, &ov->index_bytes, memory);
 }
 
 /* ---- indexes ---- */
@@ -181,6 +209,7 @@ struct index *index_new(struct overlay *ov, struct base *base)
 	list_push(list_of(ix), ix);
 	base->index = ix;
 	ov->index_bytes += ix->bytes;
+	ov->bare_bytes += ix->bytes;
 	if (make_vfds(ix) == 0)
 		return ix;
 	index_free(ix);
@@ -193,6 +222,7 @@ void index_free(struct index *ix)
 
 	list_remove(list_of(ix), ix);
 	ov->index_bytes -= ix->bytes;
+	ov->bare_bytes -= ix->held > 0 ? 0 : ix->bytes;
 	ix->base->index = NULL;
 	for (unsigned i = 0; i < ix->base->part_count; i++)
 		vfd_free(ix->vfds[i]);

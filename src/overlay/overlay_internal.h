@@ -96,7 +96,7 @@ struct overlay {
 	/* Indexes with pieces, and those that only know where to find them; the last used first. */
 	struct index_list holding, bare;
 	struct index_cache *cache; /* NULL: none */
-	uint64_t index_bytes, index_builds, index_loads, nameless;
+	uint64_t index_bytes, bare_bytes, index_builds, index_loads, nameless;
 	uint64_t base_blocks, diff_blocks, zero_blocks;
 	uint64_t *layer_bytes; /* read of each layer, stored bytes */
 	uint64_t bad_pages;    /* atomic: decoding threads count too */

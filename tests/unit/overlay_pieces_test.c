@@ -116,6 +116,21 @@ static void large_path(char ret[500])
 	hide();
 }
 
+/* What the cache does not take would have to be made anew for each piece: it stays whole. */
+START_TEST(what_is_not_kept_stays_whole)
+{
+	make_store(true);
+	options.index_memory = 40000;
+	options.cache_limit = 60000; /* for one file a quarter of that */
+	show(TOP);
+	for (unsigned i = 0; i < 10; i++)
+		assert_large(i * 257);
+	ck_assert_uint_eq(stats().index_builds, 1);
+	ck_assert_uint_eq(stats().index_loads, 0);
+	hide();
+}
+END_TEST
+
 /* In the file that is open: it is made anew, once, and the new one is used. */
 START_TEST(damaged_while_in_use)
 {
@@ -155,6 +170,7 @@ int main(void)
 	tcase_add_checked_fixture(t, show_setup, check_teardown);
 	tcase_add_test(t, pieces_go_before_descriptors);
 	tcase_add_test(t, what_nobody_asked_for_has_half);
+	tcase_add_test(t, what_is_not_kept_stays_whole);
 	tcase_add_test(t, damaged_while_in_use);
 	suite_add_tcase(s, t);
 	return unit_run(s);
