@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -154,6 +155,60 @@ START_TEST(a_holder_in_the_middle_is_waited_for)
 }
 END_TEST
 
+/* ---- a lock that somebody waits for, with the latch in his hand ---- */
+
+enum { TAKEN = 20 };
+
+static ino_t taken_ino;
+static pid_t living;
+static _Atomic bool ran_ahead;
+
+/* When the latch of TAKEN is found in the way the one behind it is locked already. */
+static int at_the_taken(void *ctx, const struct sys_event *event)
+{
+	struct timespec step = {.tv_nsec = 1000000};
+	struct stat st;
+
+	(void)ctx;
+	if (event->call != SYS_CALL_LINK || fstat(event->fd2, &st) < 0 || st.st_ino != taken_ino)
+		return 0;
+	for (unsigned n = 0; n < 2000 && !ran_ahead; n++) {
+		ran_ahead = fstatat(unit_dir, path_of(TAKEN + 1, "backup_ro.pid"), &st, 0) == 0;
+		(void)nanosleep(&step, NULL);
+	}
+	if (ran_ahead)
+		put_latch(TAKEN + 1, living);
+	return 0;
+}
+
+static const struct sys_hook taken_latch = {.before = at_the_taken};
+
+START_TEST(nobody_waits_for_who_waits_for_us)
+{
+	struct stat st;
+	int rc;
+
+	living = fork();
+	if (living == 0) {
+		(void)pause();
+		_exit(0);
+	}
+	ran_ahead = false;
+	put_latch(TAKEN, living);
+	ck_assert_int_eq(fstatat(unit_dir, path_of(TAKEN, ""), &st, 0), 0);
+	taken_ino = st.st_ino;
+	sys_set_hook(&taken_latch);
+	rc = open_locked();
+	sys_set_hook(NULL);
+	ck_assert_int_eq(kill(living, SIGKILL), 0);
+	(void)waitpid(living, NULL, 0);
+	ck_assert_int_eq(rc, -EBUSY);
+	if (ran_ahead) /* not on one processor */
+		ck_assert_ptr_nonnull(
+			strstr(message.text, "T00021 is being locked by another process"));
+}
+END_TEST
+
 /* Only the check under the latch finds a link: the first one is named, and all locks are given back. */
 START_TEST(the_first_bad_member_is_named)
 {
@@ -262,6 +317,7 @@ int main(void)
 	tcase_add_test(t, each_member_is_locked);
 	tcase_add_test(t, a_stale_latch_in_the_middle);
 	tcase_add_test(t, a_holder_in_the_middle_is_waited_for);
+	tcase_add_test(t, nobody_waits_for_who_waits_for_us);
 	tcase_add_test(t, the_first_bad_member_is_named);
 	tcase_add_test(t, the_lock_says_more_than_the_list);
 	tcase_add_loop_test(t, a_change_before_the_lock_is_seen, 0, 2);

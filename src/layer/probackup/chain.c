@@ -76,6 +76,7 @@ static int lock_member(struct open_chain *oc, unsigned at, bool at_once, int *li
 	};
 	int rc;
 
+	member->lock_problem = 0;
 	if (request.pid == 0)
 		return check_again(&om, e);
 	rc = lock_share(member->base.dirfd, member->base.id, &request, check_again, &om,
@@ -151,28 +152,47 @@ static int open_member_at_once(void *ctx, unsigned i, struct errmsg *e)
 	return open_member(oc, i + 1, true, oc->line_fd >= 0 ? &oc->line_fd : NULL, e);
 }
 
-static void unlock_member(struct probackup_chain *chain, struct probackup_layer *member)
+static int unlock_member(struct probackup_chain *chain, struct probackup_layer *member)
 {
 	struct lock_request request = {
 		.pid = chain->lock_pid, .held_ms = LOCK_RELEASE_MS, .empty_ms = LOCK_RELEASE_MS};
+	int rc = member->locked ? lock_unshare(member->base.dirfd, &request) : 0;
 
-	if (member->locked)
-		lock_unshare(member->base.dirfd, &request);
 	member->locked = false;
 	util_closep(&member->map_fd);
+	return rc;
 }
 
-/* All but the first. -EAGAIN: somebody must be waited for, or it does not pay; none is locked. */
+/* Somebody may be waiting for one of these locks, with the latch in his hand, and go on waiting even
+ * if it is taken back then: that he has a lock which is wanted here must not be waited for. */
+static int give_back(struct open_chain *oc, struct errmsg *e)
+{
+	struct probackup_chain *chain = oc->chain;
+
+	for (unsigned i = 1; i < chain->base.count; i++) {
+		if (unlock_member(chain, &chain->members[i]) < 0)
+			return errmsg_set(
+				e, -EBUSY,
+				"backup %s is being locked by another process, such as a "
+				"pg_probackup delete or merge; try again when it has finished",
+				chain->members[i].base.id);
+	}
+	return 0;
+}
+
+/* All but the first. LOCK_TAKEN: somebody must be waited for, or it does not pay; none is locked. */
 static int lock_at_once(struct open_chain *oc, struct errmsg *e)
 {
 	unsigned others = oc->chain->base.count - 1;
-	int rc = others >= APART_LEAST
-			 ? parallel_for(others, APART_LEAST / 2, open_member_at_once, oc, e)
-			 : -EAGAIN;
+	int rc;
 
-	for (unsigned i = 1; i <= others && rc == -EAGAIN; i++)
-		unlock_member(oc->chain, &oc->chain->members[i]);
-	return rc;
+	if (others < APART_LEAST)
+		return LOCK_TAKEN;
+	rc = parallel_for(others, APART_LEAST / 2, open_member_at_once, oc, e);
+	if (rc != LOCK_TAKEN)
+		return rc;
+	rc = give_back(oc, e);
+	return rc < 0 ? rc : LOCK_TAKEN;
 }
 
 static int lock_in_order(struct open_chain *oc, struct errmsg *e)
@@ -188,10 +208,11 @@ static int lock_all(struct open_chain *oc, struct errmsg *e)
 {
 	int rc = open_member(oc, 0, false, &oc->line_fd, e);
 
-	if (rc == 0)
+	if (rc == 0) {
 		rc = lock_at_once(oc, e);
-	if (rc == -EAGAIN)
-		rc = lock_in_order(oc, e);
+		if (rc == LOCK_TAKEN)
+			rc = lock_in_order(oc, e);
+	}
 	util_closep(&oc->line_fd);
 	return rc;
 }
@@ -436,7 +457,7 @@ int chain_open(int instance_dirfd, const struct catalog_chain *members,
 
 static void close_member(struct probackup_chain *chain, struct probackup_layer *member)
 {
-	unlock_member(chain, member);
+	(void)unlock_member(chain, member);
 	util_closep(&member->base.dirfd);
 }
 

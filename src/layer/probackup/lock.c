@@ -288,7 +288,7 @@ static int latch_take(int dirfd, const char *id, const struct lock_request *requ
 		if (rc != -EEXIST)
 			return rc;
 		if (request->at_once)
-			return -EAGAIN;
+			return LOCK_TAKEN;
 		rc = read_holder(dirfd, &holder);
 		if (rc == -ENOENT)
 			continue;
@@ -405,7 +405,7 @@ static int share_here(int dirfd, const struct visit *dir, const char *id,
 		*ret_reason = -rc;
 		return check(ctx, e);
 	}
-	if (rc == -EAGAIN && request->at_once)
+	if (rc == LOCK_TAKEN)
 		return rc;
 	if (rc < 0)
 		return errmsg_set(e, rc, "backup %s: cannot take backup.pid: %s", id,
@@ -443,12 +443,15 @@ int lock_share(int dirfd, const char *id, const struct lock_request *request,
 	return rc;
 }
 
-static void take_line_out(int dirfd, const struct lock_request *request)
+static int take_line_out(int dirfd, const struct lock_request *request)
 {
-	if (latch_take(dirfd, "", request, NULL) < 0)
-		return;
-	(void)rewrite_lines(dirfd, request->pid, false);
+	int rc = latch_take(dirfd, "", request, NULL);
+
+	if (rc < 0)
+		return rc;
+	rc = rewrite_lines(dirfd, request->pid, false);
 	latch_drop(dirfd);
+	return rc;
 }
 
 /* Looked at without the latch, so that a lock that is long gone costs nobody a wait. */
@@ -477,17 +480,19 @@ void lock_release(int dirfd, const struct lock_request *request)
 	if (enter(dirfd, &dir) < 0)
 		return;
 	if (has_line(dirfd, request->pid))
-		take_line_out(dirfd, request);
+		(void)take_line_out(dirfd, request);
 	leave(&dir);
 }
 
-void lock_unshare(int dirfd, const struct lock_request *request)
+int lock_unshare(int dirfd, const struct lock_request *request)
 {
 	struct visit dir;
+	int rc = enter(dirfd, &dir);
 
-	if (enter(dirfd, &dir) < 0)
-		return;
+	if (rc < 0)
+		return rc;
 	if (uncount_line(&dir, request->pid))
-		take_line_out(dirfd, request);
+		rc = take_line_out(dirfd, request);
 	leave(&dir);
+	return rc;
 }
