@@ -119,6 +119,8 @@ int sys_fstatvfs(int fd, struct statvfs *ret);
  * milliseconds and more each time it grows. A hint: neither counted nor hooked.
  */
 void sys_expect_fds(int fd, unsigned count);
+/* How many of the numbers below limit are open descriptors of this process; neither counted nor hooked. */
+unsigned sys_count_fds(unsigned limit);
 int sys_flock(int fd, int operation); /* -EWOULDBLOCK when held elsewhere and LOCK_NB is given */
 
 /* Calls fn for every name in the directory but "." and ".."; d_type as readdir gives it. Stops at fn's first non-zero. */

@@ -28,9 +28,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define DAMAGE_MAX   1000u /* bad blocks that are listed before the restore gives up */
-#define INDEX_MEMORY (96u << 20)
-#define SPARE_FILES  16u /* descriptors that are not for the files being written */
+#define DAMAGE_MAX    1000u /* bad blocks that are listed before the restore gives up */
+#define INDEX_MEMORY  (96u << 20)
+#define SPARE_FILES   16u /* descriptors that are not for the files being written */
+#define FILES_COUNTED 65536u
+#define DIRECT_JOBS   32u
 
 struct restore {
 	struct restore_request request;
@@ -316,25 +318,23 @@ static bool is_syncfs_safe(int fd)
 	return false;
 }
 
-/* While one thread waits for the disk another decodes. */
+/* While one thread waits for the disk another decodes. With very many the runs would become short. */
 static unsigned count_threads(struct restore *r)
 {
 	unsigned jobs = r->request.jobs > 0 ? r->request.jobs : parallel_processors();
 
-	return restore_direct_choose(&r->tree) ? 2 * jobs : jobs;
+	return restore_direct_choose(&r->tree) && jobs <= DIRECT_JOBS ? 2 * jobs : jobs;
 }
 
-/* What is left of the limit; the lowest number that is free says how many there are. */
-static unsigned count_descriptors(const struct restore_tree *tree)
+/* What is left of the limit. */
+static unsigned count_descriptors(void)
 {
-	int used = fcntl(tree->places.roots[0].fd, F_DUPFD_CLOEXEC, 0);
 	struct rlimit limit;
 	rlim_t need = SPARE_FILES;
 
-	if (used < 0 || getrlimit(RLIMIT_NOFILE, &limit) < 0)
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return 1;
-	(void)sys_close(used);
-	need += (rlim_t)used;
+	need += sys_count_fds((unsigned)MIN(limit.rlim_cur, (rlim_t)FILES_COUNTED));
 	return limit.rlim_cur > need ? (unsigned)MIN(limit.rlim_cur - need, (rlim_t)UINT_MAX) : 1;
 }
 
@@ -343,7 +343,7 @@ static int write_data(struct restore *r, struct errmsg *e)
 	struct restore_tree *tree = &r->tree;
 	struct bulk_sink sink = restore_sink_ops;
 	const struct bulk_options options = {.jobs = count_threads(r),
-					     .descriptors = count_descriptors(tree),
+					     .descriptors = count_descriptors(),
 					     .memory = INDEX_MEMORY,
 					     .max_damage = DAMAGE_MAX,
 					     .tick = tick,

@@ -51,12 +51,10 @@ bool restore_direct_choose(struct restore_tree *tree)
 		tree->places.roots[i].direct =
 			!tree->request->no_sync && is_worth_it(tree->places.roots[i].fd);
 	if (data->direct) {
-		/* The one file that is there already. */
+		/* The one file that is there already; it tells whether it is refused. */
 		_cleanup_close_ int fd = open_direct(data, RESTORE_MARKER);
-
-		return fd >= 0;
 	}
-	return false;
+	return data->direct;
 }
 
 /*

@@ -144,7 +144,7 @@ int restore_assign_files(struct restore_tree *tree, struct errmsg *e)
 		struct restore_file *file = &tree->files[i];
 		const struct layer_outside_entry *outside = files[i].user;
 
-		file->fd = -1;
+		file->fd = file->direct_fd = -1;
 		files[i].user = file;
 		if (outside) {
 			file->root = restore_places_outside(&tree->places, outside->number);

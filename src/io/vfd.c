@@ -12,19 +12,18 @@
  */
 #include "io/vfd_internal.h"
 
+#include "base/sys.h"
 #include "base/util.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #define RESERVED_FDS  64u /* for what is opened later and is not in the cache */
 #define MIN_SLOTS     16u
-#define COUNT_STEP    512u
 #define MAX_SLOTS     65536u
 #define OVERTAKEN_MAX 64u /* and two for each slot */
 
@@ -267,32 +266,6 @@ void vfd_closed(struct vfd *vfd)
 		wait_for_slot(vfd);
 }
 
-/*
- * A long chain holds some for each of its layers. Since Linux 6.2 the size of that directory is their
- * number; it cannot be read by a process that has given up its rights. Before, poll tells of each
- * descriptor that is none.
- */
-static unsigned count_open(unsigned limit)
-{
-	struct pollfd fds[COUNT_STEP];
-	struct stat st;
-	unsigned n = 0;
-
-	if (stat("/proc/self/fd", &st) == 0 && st.st_size > 0)
-		return (unsigned)st.st_size;
-	for (unsigned first = 0; first < limit; first += COUNT_STEP) {
-		unsigned count = MIN(limit - first, COUNT_STEP);
-
-		for (unsigned i = 0; i < count; i++)
-			fds[i] = (struct pollfd){.fd = (int)(first + i)};
-		if (poll(fds, count, 0) < 0)
-			return limit;
-		for (unsigned i = 0; i < count; i++)
-			n += (fds[i].revents & POLLNVAL) == 0;
-	}
-	return n;
-}
-
 static int default_slots(unsigned *ret)
 {
 	unsigned taken = RESERVED_FDS;
@@ -306,7 +279,7 @@ static int default_slots(unsigned *ret)
 		if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
 			limit = raised;
 	}
-	taken += count_open((unsigned)MIN(limit.rlim_cur, (rlim_t)MAX_SLOTS));
+	taken += sys_count_fds((unsigned)MIN(limit.rlim_cur, (rlim_t)MAX_SLOTS));
 	if (limit.rlim_cur < taken + MIN_SLOTS)
 		return -EMFILE;
 	*ret = (unsigned)MIN(limit.rlim_cur - taken, (rlim_t)MAX_SLOTS);

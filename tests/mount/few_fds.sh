@@ -247,4 +247,13 @@ long_chain() {
 	cat "$mounted"/base/5/* >/dev/null && timeout 20 "$PGOVERLAY" status "$mounted" >/dev/null && timeout 20 "$PGOVERLAY" umount "$mounted"
 }
 check "a long chain leaves descriptors for status and umount" long_chain
+
+# A file being restored has one for each backup that holds blocks of it, and many are restored at once.
+restore_long_chain() {
+	local chain=$TEST_WORK/few-restore/store
+	own_dir "$TEST_WORK/few-restore"
+	as_owner "$TEST_BUILD/tests/tools/mkstore" "$chain" --files 30 --blocks 512 --increments 60 --changed 2 --plain 1 --seed "$seed" >/dev/null || return 1
+	(ulimit -n 300 && as_owner "$PGOVERLAY" restore "$chain" "$TEST_WORK/few-restore/restored" --jobs 8 >/dev/null)
+}
+check "a long chain is restored with few descriptors" restore_long_chain
 finish
