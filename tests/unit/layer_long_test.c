@@ -209,6 +209,34 @@ START_TEST(nobody_waits_for_who_waits_for_us)
 }
 END_TEST
 
+/* The kernel says EAGAIN, too: of a file with a lease. */
+static int at_the_first_map(void *ctx, const struct sys_event *event)
+{
+	struct stat st;
+
+	(void)ctx;
+	return event->call == SYS_CALL_OPEN && strcmp(event->path, "page_header_map") == 0 &&
+			       fstat(event->fd, &st) == 0 && st.st_ino == taken_ino
+		       ? -EAGAIN
+		       : 0;
+}
+
+static const struct sys_hook first_map = {.before = at_the_first_map};
+
+START_TEST(the_first_member_is_never_left_out)
+{
+	struct stat st;
+
+	ck_assert_int_eq(fstatat(unit_dir, path_of(0, ""), &st, 0), 0);
+	taken_ino = st.st_ino;
+	sys_set_hook(&first_map);
+	ck_assert_int_eq(open_locked(), -EAGAIN);
+	sys_set_hook(NULL);
+	ck_assert_msg(strstr(message.text, "T00000: page_header_map") != NULL, "%s", message.text);
+	assert_all_lines(false);
+}
+END_TEST
+
 /* Only the check under the latch finds a link: the first one is named, and all locks are given back. */
 START_TEST(the_first_bad_member_is_named)
 {
@@ -318,6 +346,7 @@ int main(void)
 	tcase_add_test(t, a_stale_latch_in_the_middle);
 	tcase_add_test(t, a_holder_in_the_middle_is_waited_for);
 	tcase_add_test(t, nobody_waits_for_who_waits_for_us);
+	tcase_add_test(t, the_first_member_is_never_left_out);
 	tcase_add_test(t, the_first_bad_member_is_named);
 	tcase_add_test(t, the_lock_says_more_than_the_list);
 	tcase_add_loop_test(t, a_change_before_the_lock_is_seen, 0, 2);
