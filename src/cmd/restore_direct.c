@@ -46,14 +46,16 @@ static int open_direct(struct restore_root *root, const char *path)
 bool restore_direct_choose(struct restore_tree *tree)
 {
 	struct restore_root *data = &tree->places.roots[0];
+	int fd;
 
 	for (size_t i = 0; i < tree->places.count; i++)
 		tree->places.roots[i].direct =
 			!tree->request->no_sync && is_worth_it(tree->places.roots[i].fd);
-	if (data->direct) {
-		/* The one file that is there already; it tells whether it is refused. */
-		_cleanup_close_ int fd = open_direct(data, RESTORE_MARKER);
-	}
+	if (!data->direct)
+		return false;
+	/* The one file that is there already tells whether it is refused. */
+	fd = open_direct(data, RESTORE_MARKER);
+	util_closep(&fd);
 	return data->direct;
 }
 
