@@ -85,10 +85,14 @@ came_back "umount -l" ""
 # The postmaster is told to stop while it starts its processes anew after the crash of one. Before it replays WAL it never does
 # by itself (version 15): it waits for a checkpointer that it does not tell.
 hold_recovery() { # sets held: a startup process that is stopped before that
-	local log=$diff/postgres.log line
+	local log=$diff/postgres.log line writer
 	for _ in $(seq 10); do
 		line=$(wc -l <"$log")
-		kill -9 "$(pgrep -P "$postmaster" -f walwriter)" || return 1
+		for _ in $(seq 100); do # it comes a moment after the server says that it is ready
+			writer=$(pgrep -P "$postmaster" -f walwriter) && break
+			sleep 0.1
+		done
+		kill -9 "$writer" || return 1
 		for _ in $(seq 200); do
 			held=$(pgrep -P "$postmaster" -f "postgres: startup") && kill -STOP "$held" && break
 		done
