@@ -131,6 +131,54 @@ START_TEST(what_is_not_kept_stays_whole)
 }
 END_TEST
 
+enum { COPIES = 6 };
+
+/* A small relation, and plain files whose indexes are bare. */
+static void make_small_store(void)
+{
+	struct made_backup b;
+	char path[40];
+
+	make_cluster(&b, FULL);
+	make_rel(&b, REL, 5, "abcab");
+	for (unsigned i = 0; i < COPIES; i++) {
+		(void)snprintf(path, sizeof(path), "base/5/plain%u", i);
+		make_plain(&b, path, "x", 1);
+	}
+	make_end(&b, "FULL", NULL, "OK", NULL);
+}
+
+static void read_small_and_plain(unsigned i)
+{
+	char letters[8] = "", path[40];
+
+	(void)snprintf(path, sizeof(path), "base/5/plain%u", i % COPIES);
+	ck_assert_int_eq(read_blocks(REL, 0, 5, letters), 5 * BLCK);
+	ck_assert_str_eq(letters, "abcab");
+	ck_assert_int_eq(read_blocks(path, 0, 1, letters), 1);
+}
+
+/* The cache does not have what a small file needs: as long as it is in use others go, whose turn it is. */
+START_TEST(small_files_in_use_are_not_made_anew)
+{
+	uint64_t three;
+
+	make_small_store();
+	show(FULL);
+	read_small_and_plain(0);
+	read_small_and_plain(1);
+	three = stats().index_bytes;
+	hide();
+	options.index_memory = three + 10;
+	show(FULL);
+	for (unsigned i = 0; i < 4 * COPIES; i++)
+		read_small_and_plain(i);
+	ck_assert_uint_le(stats().index_bytes, three + 10);
+	ck_assert_uint_eq(stats().index_builds, 1);
+	hide();
+}
+END_TEST
+
 /* In the file that is open: it is made anew, once, and the new one is used. */
 START_TEST(damaged_while_in_use)
 {
@@ -171,6 +219,7 @@ int main(void)
 	tcase_add_test(t, pieces_go_before_descriptors);
 	tcase_add_test(t, what_nobody_asked_for_has_half);
 	tcase_add_test(t, what_is_not_kept_stays_whole);
+	tcase_add_test(t, small_files_in_use_are_not_made_anew);
 	tcase_add_test(t, damaged_while_in_use);
 	suite_add_tcase(s, t);
 	return unit_run(s);

@@ -116,6 +116,25 @@ static int open_file(const char *name)
 
 /* ---- resuming ---- */
 
+/* What was closed leaves a gap, which is none of them. */
+START_TEST(open_descriptors_are_counted)
+{
+	unsigned before = sys_count_fds(1024);
+	int fds[8];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++)
+		fds[i] = dup(unit_dir);
+	ck_assert_uint_eq(sys_count_fds(1024), before + 8);
+	close(fds[0]);
+	close(fds[5]);
+	ck_assert_uint_eq(sys_count_fds(1024), before + 6);
+	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++) {
+		if (i != 0 && i != 5)
+			close(fds[i]);
+	}
+}
+END_TEST
+
 START_TEST(read_resumes)
 {
 	char a[4], b[1], c[8];
@@ -460,6 +479,7 @@ int main(void)
 
 	tcase_add_checked_fixture(t, unit_setup, unit_teardown);
 	tcase_set_timeout(t, 60);
+	tcase_add_test(t, open_descriptors_are_counted);
 	tcase_add_test(t, read_resumes);
 	tcase_add_test(t, hook_runs_once_however_often_a_call_resumes);
 	tcase_add_test(t, read_reports_errors_and_ends);
