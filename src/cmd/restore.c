@@ -30,9 +30,9 @@
 
 #define DAMAGE_MAX    1000u /* bad blocks that are listed before the restore gives up */
 #define INDEX_MEMORY  (96u << 20)
-#define SPARE_FILES   16u /* descriptors that are not for the files being written */
-#define FILES_COUNTED 65536u
-#define DIRECT_JOBS   32u
+#define SPARE_FILES   16u    /* descriptors that are not for the files being written */
+#define FILES_COUNTED 65536u /* descriptors that are looked at, where the kernel does not tell */
+#define DIRECT_JOBS   32u    /* with more, twice the threads would make runs too short */
 
 struct restore {
 	struct restore_request request;
@@ -318,12 +318,12 @@ static bool is_syncfs_safe(int fd)
 	return false;
 }
 
-/* While one thread waits for the disk another decodes. With very many the runs would become short. */
-static unsigned count_threads(struct restore *r)
+/* While one thread waits for the disk another decodes. */
+static unsigned count_threads(const struct restore_request *request, bool direct)
 {
-	unsigned jobs = r->request.jobs > 0 ? r->request.jobs : parallel_processors();
+	unsigned jobs = request->jobs > 0 ? request->jobs : parallel_processors();
 
-	return restore_direct_choose(&r->tree) && jobs <= DIRECT_JOBS ? 2 * jobs : jobs;
+	return direct && jobs <= DIRECT_JOBS ? 2 * jobs : jobs;
 }
 
 /* What is left of the limit. */
@@ -342,7 +342,8 @@ static int write_data(struct restore *r, struct errmsg *e)
 {
 	struct restore_tree *tree = &r->tree;
 	struct bulk_sink sink = restore_sink_ops;
-	const struct bulk_options options = {.jobs = count_threads(r),
+	const bool direct = restore_direct_choose(tree);
+	const struct bulk_options options = {.jobs = count_threads(&r->request, direct),
 					     .descriptors = count_descriptors(),
 					     .memory = INDEX_MEMORY,
 					     .max_damage = DAMAGE_MAX,

@@ -59,8 +59,8 @@ struct bulk_read *bulk_reads_new(uint32_t count); /* as many as a chunk has bloc
 /* Counts damage; ends the run when there is too much of it. */
 void bulk_damage(struct bulk *bulk, struct bulk_state *state, uint64_t blocks);
 
-/* Index and descriptors of a file, and whether it is whole. 0 also if it turned out to be damaged (state->rc); -ENOMEM,
- * -EMFILE. */
+/* Index and descriptors of a file, and whether it is whole. 0 also if it turned out to be damaged
+ * (state->rc); -ENOMEM, -EMFILE. */
 int bulk_open_parts(struct bulk *bulk, struct bulk_state *state);
 void bulk_close_parts(struct bulk_state *state);
 /* Blocks first .. first+count-1 to the sink. Negative: an error of the sink, or -ENOMEM. */

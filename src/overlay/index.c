@@ -16,9 +16,7 @@
 #include "overlay/index_internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 
 static void report(struct index *ix, int rc)
 {
@@ -57,7 +55,7 @@ static bool is_there(const struct index *ix, const struct index_wait *wait)
 
 static bool bring_piece_now(struct index *ix, uint32_t piece)
 {
-	uint8_t bytes[INDEX_PIECE * 12 + 4];
+	uint8_t bytes[INDEX_FILE_PIECE(INDEX_PIECE)];
 	const uint32_t len = index_file_piece(index_piece_blocks(ix, piece));
 	const struct iovec iov = {.iov_base = bytes, .iov_len = len};
 	struct index_piece found;
@@ -252,8 +250,7 @@ int index_get(struct overlay *ov, struct base *base, struct index_wait *wait)
 void index_put(struct overlay *ov, struct base *base)
 {
 	base->index->pins--;
-	if (ov->index_bytes > ov->options.index_memory)
-		index_shrink(ov);
+	index_shrink(ov);
 }
 
 uint32_t index_count(const struct base *base)

@@ -96,9 +96,11 @@ int index_check(struct index *ix);
 /* ---- index_file.c; pure ---- */
 
 /* Bytes of a piece in the file, and where they are. */
+#define INDEX_FILE_PIECE(blocks) ((blocks)*12 + 4)
+
 static inline uint32_t index_file_piece(uint32_t blocks)
 {
-	return blocks * 12 + 4;
+	return INDEX_FILE_PIECE(blocks);
 }
 
 static inline uint64_t index_file_at(uint32_t piece)

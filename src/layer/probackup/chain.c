@@ -4,8 +4,9 @@
  * The locks are taken the FULL's first, one after the other, as pg_probackup does itself: whoever
  * holds one and waits for another must not be waited for by somebody who has that one. So those of a
  * long chain are taken on all processors as long as nobody has to be waited for, else in order. From
- * then on pg_probackup does not change the files. Of a long chain the target's list is read meanwhile: it is the right
- * one if its content-crc is that of a backup.control that has not changed when its lock is there.
+ * then on pg_probackup does not change the files. Of a long chain the target's list is read meanwhile:
+ * it is the right one if its content-crc is that of a backup.control that has not changed when its
+ * lock is there.
  */
 #include "base/parallel.h"
 #include "base/sys.h"
@@ -28,8 +29,8 @@ struct open_chain {
 	FILE *warnings;
 };
 
-/* One member of it. */
-struct open_member {
+/* What check_again is about. */
+struct checked_member {
 	const struct open_chain *oc;
 	unsigned at;
 };
@@ -45,14 +46,14 @@ static bool is_same_backup(const struct probackup_control *a, const struct proba
 /* Under the latch: is the backup still what the catalog said? A merge may have begun meanwhile. */
 static int check_again(void *ctx, struct errmsg *e)
 {
-	const struct open_member *om = ctx;
-	const struct open_chain *oc = om->oc;
-	const struct catalog_backup *item = oc->members->items[om->at];
+	const struct checked_member *checked = ctx;
+	const struct open_chain *oc = checked->oc;
+	const struct catalog_backup *item = oc->members->items[checked->at];
 	const struct catalog_backup *target = oc->members->items[oc->members->count - 1];
 	struct probackup_control now = item->control;
 	int rc;
 
-	rc = probackup_control_read(oc->chain->members[om->at].base.dirfd, "backup.control",
+	rc = probackup_control_read(oc->chain->members[checked->at].base.dirfd, "backup.control",
 				    item->id, &now, e);
 	if (rc == 0)
 		rc = catalog_check_member(item->id, &now, target->id, oc->options->force, e);
@@ -66,7 +67,7 @@ static int lock_member(struct open_chain *oc, unsigned at, bool at_once, int *li
 		       struct errmsg *e)
 {
 	struct probackup_layer *member = &oc->chain->members[at];
-	struct open_member om = {.oc = oc, .at = at};
+	struct checked_member checked = {.oc = oc, .at = at};
 	struct lock_request request = {
 		.pid = oc->chain->lock_pid,
 		.held_ms = LOCK_HELD_MS,
@@ -78,8 +79,8 @@ static int lock_member(struct open_chain *oc, unsigned at, bool at_once, int *li
 
 	member->lock_problem = 0;
 	if (request.pid == 0)
-		return check_again(&om, e);
-	rc = lock_share(member->base.dirfd, member->base.id, &request, check_again, &om,
+		return check_again(&checked, e);
+	rc = lock_share(member->base.dirfd, member->base.id, &request, check_again, &checked,
 			&member->lock_problem, e);
 	if (rc < 0)
 		return rc;
@@ -350,7 +351,6 @@ static int first_lock_problem(const struct probackup_chain *chain)
 static void warn(struct open_chain *oc, bool has_external)
 {
 	const char *target = oc->members->items[oc->members->count - 1]->id;
-
 	int problem = first_lock_problem(oc->chain);
 
 	if (problem != 0)
