@@ -244,23 +244,40 @@ class Site:
 
     # ---- the chain that PostgreSQL runs on ----
 
-    def chain(self):
-        """A FULL and three zlib increments of a pgbench cluster; made once a run."""
-        if "chain" in self.made:
-            return self.path("chain")
+    def cluster(self, fill):
+        """A data directory to be backed up, shut down, its server given to fill before."""
         data = self.own_dir("cluster")
         call(as_owner([f"{PG_BIN}/initdb", "-k", "-N", "-D", data, "-U", OWNER, "-A", "trust", "--wal-segsize=16"]))
         server = self.start(data, "cluster", settings={"min_wal_size": "32MB", "max_wal_size": "64MB"})  # else the backup is mostly WAL
-        call(as_owner([f"{PG_BIN}/pgbench", *server.where(), "-i", "-q", "-s", "100" if self.full else "20", "postgres"]))
-        server.sql("vacuum analyze")
+        fill(server)
         # Increments raise the LSNs of pages by some MiB each: WAL that far must have been written.
         server.sql("checkpoint; select count(pg_logical_emit_message(false, 'bench', repeat('x', 1000000))) from generate_series(1, 64)")
         server.sql("checkpoint")
         self.stop(server)
         drop_recycled(data)
-        self.mkstore("chain", "--from", data, "--increments", "3", "--changed", "10", "--codec", "zlib")
-        shutil.rmtree(data)
+        return data
+
+    def chain(self):
+        """A FULL and three zlib increments of a pgbench cluster; made once a run."""
+        def fill(server):
+            call(as_owner([f"{PG_BIN}/pgbench", *server.where(), "-i", "-q", "-s", "100" if self.full else "20", "postgres"]))
+            server.sql("vacuum analyze")
+
+        if "chain" not in self.made:
+            data = self.cluster(fill)
+            self.mkstore("chain", "--from", data, "--increments", "3", "--changed", "10", "--codec", "zlib")
+            shutil.rmtree(data)
         return self.path("chain")
+
+    def grown(self):
+        """Two chains of four of an empty cluster with a hundred more relations: 1 GB, and 100 GB in as many files."""
+        names = {"grown-1": "1310", "grown-100": "131072"}
+        if not all(name in self.made for name in names):
+            data = self.cluster(lambda server: None)
+            for name, blocks in names.items():
+                self.mkstore(name, "--from", data, "--more", "100", "--blocks", blocks, "--increments", "3", "--changed", "1", "--random", "0", "--same")
+            shutil.rmtree(data)
+        return [self.path(name) for name in names]
 
     def close(self):
         for server in list(self.servers):
