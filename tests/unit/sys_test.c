@@ -128,10 +128,8 @@ START_TEST(open_descriptors_are_counted)
 	close(fds[0]);
 	close(fds[5]);
 	ck_assert_uint_eq(sys_count_fds(1024), before + 6);
-	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++) {
-		if (i != 0 && i != 5)
-			close(fds[i]);
-	}
+	for (unsigned i = 1; i < ARRAY_SIZE(fds); i++)
+		(void)(i != 5 && close(fds[i]));
 }
 END_TEST
 
