@@ -56,6 +56,9 @@ static int end_left_server(struct up *up)
 	if (up->options->mount.diff == NULL ||
 	    registry_find_diff(up->options->mount.diff, NULL, &clone) < 0)
 		return 0;
+	/* One that is asked to end takes the note with it: then who left the server is told. */
+	if (!clone.running)
+		registry_wait_ending(&clone);
 	if (!clone.running && clone.run_dir != NULL &&
 	    server_facts_read(clone.run_dir, &facts) == 0) {
 		if (server_facts_alive(&facts)) {

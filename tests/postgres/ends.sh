@@ -84,18 +84,26 @@ came_back "umount -l" ""
 
 # The postmaster is told to stop while it starts its processes anew after the crash of one. Before it replays WAL it never does
 # by itself (version 15): it waits for a checkpointer that it does not tell.
+# The new process is looked for without a process for each look: it lives for a few milliseconds.
 hold_recovery() { # sets held: a startup process that is stopped before that
-	local log=$diff/postgres.log line writer
+	local log=$diff/postgres.log children=/proc/$postmaster/task/$postmaster/children line writer before now child i
 	for _ in $(seq 10); do
 		line=$(wc -l <"$log")
 		for _ in $(seq 100); do # it comes a moment after the server says that it is ready
 			writer=$(pgrep -P "$postmaster" -f walwriter) && break
 			sleep 0.1
 		done
+		read -r before <"$children"
 		kill -9 "$writer" || return 1
-		for _ in $(seq 200); do
-			held=$(pgrep -P "$postmaster" -f "postgres: startup") && kill -STOP "$held" && break
+		held=
+		for ((i = 0; i < 100000 && ${#held} == 0; i++)); do
+			read -ra now <"$children"
+			[ "${#now[@]}" -le 2 ] || continue # when all have ended it comes, alone or beside the logger
+			for child in "${now[@]}"; do
+				[[ " $before " == *" $child "* ]] || { held=$child && kill -STOP "$held" && break; }
+			done
 		done
+		[ -n "$held" ] || continue
 		sed "1,${line}d" "$log" | grep -qE "redo (starts|is not required)" || return 0
 		kill -CONT "$held"
 		for _ in $(seq 100); do
