@@ -205,7 +205,12 @@ static int open_chain(struct daemon *d, struct errmsg *e)
 	int rc = 0;
 
 	d->store->options = (struct store_options){
-		.force = r->force, .external = r->external, .cache = d->plan->cache};
+		.force = r->force,
+		.external = r->external,
+		.cache = d->plan->cache,
+		/* Nothing is made, and nothing that is stored read, before open_layers waits. */
+		.settle_later = d->plan->diff != NULL && !is_new,
+	};
 	if (chosen)
 		rc = target_choose(d->store, r->instance, r->backup, &r->target, e, &choice);
 	else if (d->plan->diff != NULL && !is_new)
@@ -221,6 +226,18 @@ static int open_chain(struct daemon *d, struct errmsg *e)
 	return rc;
 }
 
+/* Who is changing the store may be why what came of it does not fit: rc is of that. */
+static int settle_chain(struct daemon *d, int rc, struct errmsg *e)
+{
+	struct errmsg why = {""};
+	int rc_chain = layer_chain_settle(d->chain, &why);
+
+	if (rc_chain == 0)
+		return rc;
+	*e = why;
+	return rc_chain;
+}
+
 static int open_layers(struct daemon *d, struct errmsg *e)
 {
 	int rc = store_open(d->plan->store, e, &d->store);
@@ -229,6 +246,8 @@ static int open_layers(struct daemon *d, struct errmsg *e)
 		rc = open_chain(d, e);
 	if (rc == 0 && d->plan->diff != NULL)
 		rc = open_diff(d, e);
+	if (d->chain != NULL)
+		rc = settle_chain(d, rc, e);
 	if (rc == 0)
 		rc = place_wal(d, e);
 	if (rc == 0)

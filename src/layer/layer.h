@@ -186,6 +186,13 @@ struct layer {
  */
 void layer_chain_drop_older_entries(struct layer_chain *chain);
 
+/*
+ * For who has asked open_chain to return before all is locked: waits for that, and says whether what was read is still so. Until
+ * then there are the manifests and the content hash, and nothing that is stored may be asked for; the warnings come with it.
+ * Any number of times, on the thread that opened the chain.
+ */
+int layer_chain_settle(struct layer_chain *chain, struct errmsg *e);
+
 struct layer_chain {
 	const struct store_driver *driver;
 	struct layer **layers; /* oldest first; the last one is the target */
@@ -302,10 +309,12 @@ struct store_driver {
 	void (*list_free)(struct backup_list *list);
 	/*
 	 * instance NULL: the only one. backup NULL: the newest that can be mounted. Takes the store's own shared locks
-	 * (lock_pid names the process that lives as long as the mount; 0: no locks), then reads all lists.
+	 * (lock_pid names the process that lives as long as the mount; 0: no locks), and reads all lists.
 	 */
 	int (*open_chain)(struct store *store, const char *instance, const char *backup, pid_t lock_pid,
 			  struct errmsg *e, struct layer_chain **ret);
+	/* layer_chain_settle. NULL: there is nothing to wait for. */
+	int (*settle)(struct layer_chain *chain, struct errmsg *e);
 	/*
 	 * Keeps, in a directory for what can be made again (base/cache_dir.h), what the next open_chain need not read again
 	 * while the store stays as it is; once, when the chain is open. Best effort; may block. NULL: there is nothing.
@@ -331,7 +340,7 @@ struct store_driver {
 	int (*wal_list)(struct store *store, const char *instance, struct errmsg *e, struct wal_list *ret);
 };
 
-#define STORE_DRIVER_VERSION 2
+#define STORE_DRIVER_VERSION 3
 
 /* What the caller may set between store_open and open_chain. */
 struct store_options {
@@ -343,6 +352,8 @@ struct store_options {
 	bool external; /* show external directories, below .pgoverlay/external/ */
 	/* A directory that `keep` was given by an earlier mount of the chain; it need not be there. NULL: none. */
 	const char *cache;
+	/* open_chain may return while the locks are still being taken: see layer_chain_settle. */
+	bool settle_later;
 };
 
 struct store {

@@ -2,7 +2,6 @@
  * layer/store.c: finds the driver for a path. Kinds of store that have no driver are recognised all
  * the same, so that the user reads what it is instead of what it is not.
  */
-#include "base/arena.h"
 #include "base/sys.h"
 #include "base/util.h"
 #include "layer/drivers.h"
@@ -147,18 +146,6 @@ int store_open(const char *path, struct errmsg *e, struct store **ret)
 			return drivers[i]->open(path, e, ret);
 	}
 	return refuse(dirfd, path, e);
-}
-
-void layer_chain_drop_older_entries(struct layer_chain *chain)
-{
-	for (unsigned i = 0; i + 1 < chain->count; i++) {
-		if (!chain->older_entries)
-			free(chain->layers[i]->entries);
-		chain->layers[i]->entries = NULL;
-		chain->layers[i]->entry_count = 0;
-	}
-	arena_free(chain->older_entries);
-	chain->older_entries = NULL;
 }
 
 void store_close(struct store *store)

@@ -70,6 +70,7 @@ static void add_part(struct merge *m, uint32_t layer, uint32_t file)
 static int blocks_size(struct merge *m, const struct layer_entry *target, bool whole, uint64_t *ret)
 {
 	uint32_t limit = target->base_limit, highest = 0;
+	int rc = 0;
 
 	if (whole) {
 		*ret = (uint64_t)limit * BLCK;
@@ -79,15 +80,17 @@ static int blocks_size(struct merge *m, const struct layer_entry *target, bool w
 		*ret = (uint64_t)highest * BLCK;
 		return 0;
 	}
-	for (uint32_t i = 0; i < m->part_count; i++) {
+	if (m->part_count > 0)
+		rc = layer_chain_settle(m->ov->chain, m->e);
+	for (uint32_t i = 0; i < m->part_count && rc == 0; i++) {
 		struct layer *layer = layer_at(m, m->parts[i].layer);
-		uint32_t count;
-		int rc = layer->ops->highest(layer, m->parts[i].file, limit, &count, m->e);
+		uint32_t count = 0;
 
-		if (rc < 0)
-			return rc;
+		rc = layer->ops->highest(layer, m->parts[i].file, limit, &count, m->e);
 		highest = MAX(highest, count);
 	}
+	if (rc < 0)
+		return rc;
 	if (m->ov->cache)
 		index_cache_note_length(m->ov->cache, m->id, highest);
 	*ret = (uint64_t)highest * BLCK;

@@ -110,6 +110,9 @@ static const struct layer_ops synth_ops = {
 	.name = synth_name,
 };
 
+/* Of the chain alone: there is no store. */
+static const struct store_driver synth_driver = {.version = STORE_DRIVER_VERSION, .name = "synth"};
+
 struct synth *synth_new(const char *dir, unsigned layers, uint64_t seed)
 {
 	struct synth *s = need(calloc(1, sizeof(*s)));
@@ -132,7 +135,8 @@ struct synth *synth_new(const char *dir, unsigned layers, uint64_t seed)
 			abort();
 		s->pointers[i] = &l->layer;
 	}
-	s->chain = (struct layer_chain){.layers = s->pointers, .count = layers};
+	s->chain = (struct layer_chain){
+		.driver = &synth_driver, .layers = s->pointers, .count = layers};
 	s->chain.store_path = need(strdup(dir));
 	s->chain.instance = need(strdup("synth"));
 	s->chain.warnings = need(strdup(""));

@@ -199,24 +199,28 @@ START_TEST(the_key_knows_what_is_wanted)
 	static const uint8_t digest[LISTS_DIGEST] = "digest";
 	const struct probackup_chain *pc;
 	struct wanted_table table;
-	uint8_t keys[4][LISTS_KEY];
+	const struct stamp stamps[] = {{.ino = 1}, {.ino = 2}}, others[] = {{.ino = 1}, {.ino = 3}};
+	uint8_t keys[5][LISTS_KEY];
 
-	let_time_pass();
 	check_opens(TOP);
 	pc = CONTAINER_OF(chain, struct probackup_chain, base);
 	ck_assert_int_eq(wanted_init(&table, 2), 0);
 	wanted_add(&table, "a", 0, WANT_BLOCKS);
 	wanted_add(&table, "b", 1, WANT_WHOLE);
-	ck_assert(lists_key(pc, false, digest, &table, keys[0]));
-	ck_assert(lists_key(pc, false, digest, &table, keys[1]));
+	ck_assert(lists_key(pc, stamps, false, digest, &table, keys[0]));
+	ck_assert(lists_key(pc, stamps, false, digest, &table, keys[1]));
 	table.items[0].path = "c";
-	ck_assert(lists_key(pc, false, digest, &table, keys[2]));
+	ck_assert(lists_key(pc, stamps, false, digest, &table, keys[2]));
 	table.items[0].path = "a";
 	table.items[1].want = WANT_BLOCKS;
-	ck_assert(lists_key(pc, false, digest, &table, keys[3]));
+	ck_assert(lists_key(pc, stamps, false, digest, &table, keys[3]));
+	table.items[1].want = WANT_WHOLE;
+	ck_assert(lists_key(pc, others, false, digest, &table, keys[4]));
+	ck_assert(!lists_key(pc, NULL, false, digest, &table, keys[4]));
 	ck_assert_mem_eq(keys[0], keys[1], LISTS_KEY);
 	ck_assert_mem_ne(keys[0], keys[2], LISTS_KEY);
 	ck_assert_mem_ne(keys[0], keys[3], LISTS_KEY);
+	ck_assert_mem_ne(keys[0], keys[4], LISTS_KEY);
 	wanted_free(&table);
 }
 END_TEST

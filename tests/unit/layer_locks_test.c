@@ -128,24 +128,6 @@ START_TEST(threads_of_one_process_take_turns)
 }
 END_TEST
 
-/* A holder is not waited for at once, and nothing is left or said. */
-START_TEST(at_once_waits_for_nobody)
-{
-	struct lock_request request = {.pid = getpid(), .held_ms = 60000, .at_once = true};
-	struct errmsg e = {""};
-	int reason;
-
-	make_file("backup.pid", lines(&child, 1), strlen(lines(&child, 1)));
-	ck_assert_int_eq(lock_share(unit_dir, "X", &request, check, NULL, &reason, &e), LOCK_TAKEN);
-	ck_assert_str_eq(e.text, "");
-	ck_assert_str_eq(content("backup.pid"), lines(&child, 1));
-	ck_assert_str_eq(content("backup_ro.pid"), "(none)");
-	(void)unlinkat(unit_dir, "backup.pid", 0);
-	ck_assert_int_eq(lock_share(unit_dir, "X", &request, check, NULL, &reason, &e), 1);
-	lock_unshare(unit_dir, &request);
-}
-END_TEST
-
 /* ---- the locks of a chain ---- */
 
 static int member_dirs[3];
@@ -258,7 +240,6 @@ int main(void)
 	tcase_add_checked_fixture(t, lock_setup, lock_teardown);
 	tcase_add_test(t, each_of_many_has_a_line);
 	tcase_add_test(t, threads_of_one_process_take_turns);
-	tcase_add_test(t, at_once_waits_for_nobody);
 	tcase_add_test(t, a_chain_has_one_file);
 	tcase_add_test(t, without_links_each_has_its_own);
 	suite_add_tcase(s, t);

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { MEMBERS = 60 };
 
@@ -87,17 +88,22 @@ static int open_locked(void)
 					 &chain);
 }
 
-static void assert_opens(void)
+static void assert_is_whole(void)
 {
 	const char *blocks;
 
-	ck_assert_msg(open_locked() == 0, "%s", message.text);
 	ck_assert_uint_eq(chain->count, MEMBERS);
 	assert_all_lines(true);
 	blocks = blocks_of(REL);
 	ck_assert_uint_eq(strlen(blocks), MEMBERS);
 	for (unsigned n = 0; n < MEMBERS; n++)
 		ck_assert_int_eq(blocks[n], 'b' + (int)n % 20);
+}
+
+static void assert_opens(void)
+{
+	ck_assert_msg(open_locked() == 0, "%s", message.text);
+	assert_is_whole();
 	check_close();
 	assert_all_lines(false);
 }
@@ -155,59 +161,7 @@ START_TEST(a_holder_in_the_middle_is_waited_for)
 }
 END_TEST
 
-/* ---- a lock that somebody waits for, with the latch in his hand ---- */
-
-enum { TAKEN = 20 };
-
-static ino_t taken_ino;
-static pid_t living;
-static _Atomic bool ran_ahead;
-
-/* When the latch of TAKEN is found in the way the one behind it is locked already. */
-static int at_the_taken(void *ctx, const struct sys_event *event)
-{
-	struct timespec step = {.tv_nsec = 1000000};
-	struct stat st;
-
-	(void)ctx;
-	if (event->call != SYS_CALL_LINK || fstat(event->fd2, &st) < 0 || st.st_ino != taken_ino)
-		return 0;
-	for (unsigned n = 0; n < 2000 && !ran_ahead; n++) {
-		ran_ahead = fstatat(unit_dir, path_of(TAKEN + 1, "backup_ro.pid"), &st, 0) == 0;
-		(void)nanosleep(&step, NULL);
-	}
-	if (ran_ahead)
-		put_latch(TAKEN + 1, living);
-	return 0;
-}
-
-static const struct sys_hook taken_latch = {.before = at_the_taken};
-
-START_TEST(nobody_waits_for_who_waits_for_us)
-{
-	struct stat st;
-	int rc;
-
-	living = fork();
-	if (living == 0) {
-		(void)pause();
-		_exit(0);
-	}
-	ran_ahead = false;
-	put_latch(TAKEN, living);
-	ck_assert_int_eq(fstatat(unit_dir, path_of(TAKEN, ""), &st, 0), 0);
-	taken_ino = st.st_ino;
-	sys_set_hook(&taken_latch);
-	rc = open_locked();
-	sys_set_hook(NULL);
-	ck_assert_int_eq(kill(living, SIGKILL), 0);
-	(void)waitpid(living, NULL, 0);
-	ck_assert_int_eq(rc, -EBUSY);
-	if (ran_ahead) /* not on one processor */
-		ck_assert_ptr_nonnull(
-			strstr(message.text, "T00021 is being locked by another process"));
-}
-END_TEST
+static ino_t first_ino;
 
 /* The kernel says EAGAIN, too: of a file with a lease. */
 static int at_the_first_map(void *ctx, const struct sys_event *event)
@@ -216,7 +170,7 @@ static int at_the_first_map(void *ctx, const struct sys_event *event)
 
 	(void)ctx;
 	return event->call == SYS_CALL_OPEN && strcmp(event->path, "page_header_map") == 0 &&
-			       fstat(event->fd, &st) == 0 && st.st_ino == taken_ino
+			       fstat(event->fd, &st) == 0 && st.st_ino == first_ino
 		       ? -EAGAIN
 		       : 0;
 }
@@ -228,7 +182,7 @@ START_TEST(the_first_member_is_never_left_out)
 	struct stat st;
 
 	ck_assert_int_eq(fstatat(unit_dir, path_of(0, ""), &st, 0), 0);
-	taken_ino = st.st_ino;
+	first_ino = st.st_ino;
 	sys_set_hook(&first_map);
 	ck_assert_int_eq(open_locked(), -EAGAIN);
 	sys_set_hook(NULL);
@@ -335,6 +289,110 @@ START_TEST(the_lock_says_more_than_the_list)
 }
 END_TEST
 
+/* ---- locked later ---- */
+
+static char cache[300];
+
+/* Something is kept of the older lists, so that no lock is needed to go on without them. */
+static void keep_lists(void)
+{
+	struct timespec settle = {.tv_sec = 3, .tv_nsec = 100000000};
+	struct stat st;
+
+	(void)nanosleep(&settle, NULL);
+	(void)snprintf(cache, sizeof(cache), "%s/cache", unit_path);
+	ck_assert_int_eq(mkdir(cache, 0700), 0);
+	ck_assert_int_eq(store_open(unit_path, &message, &store), 0);
+	store->options.cache = cache;
+	ck_assert_int_eq(open_locked(), 0);
+	store->driver->keep(chain, cache);
+	store->driver->close_chain(chain);
+	chain = NULL;
+	ck_assert_int_eq(fstatat(unit_dir, "cache/lists", &st, 0), 0);
+	store->options.settle_later = true;
+}
+
+/* Of who has the latch of a member until the chain was opened: he does not end before. */
+static pid_t hold_latch(unsigned member, int pipe_fds[2])
+{
+	pid_t holder;
+	char byte;
+
+	ck_assert_int_eq(pipe(pipe_fds), 0);
+	holder = fork();
+	if (holder == 0) {
+		(void)close(pipe_fds[1]);
+		(void)!read(pipe_fds[0], &byte, 1);
+		_exit(unlinkat(unit_dir, path_of(member, "backup.pid"), 0) < 0);
+	}
+	(void)close(pipe_fds[0]);
+	put_latch(member, holder);
+	return holder;
+}
+
+START_TEST(what_is_kept_waits_for_no_lock)
+{
+	int pipe_fds[2], status;
+	pid_t holder;
+
+	keep_lists();
+	holder = hold_latch(MEMBERS / 2, pipe_fds);
+	ck_assert_msg(open_locked() == 0, "%s", message.text);
+	assert_lines(MEMBERS - 1, ""); /* the holder waits for us */
+	(void)close(pipe_fds[1]);
+	ck_assert_int_eq(layer_chain_settle(chain, &message), 0);
+	ck_assert_int_eq(layer_chain_settle(chain, &message), 0);
+	ck_assert_ptr_nonnull(chain->warnings);
+	ck_assert_int_eq(waitpid(holder, &status, 0), holder);
+	ck_assert_int_eq(status, 0);
+	assert_is_whole();
+	check_close();
+	assert_all_lines(false);
+}
+END_TEST
+
+/* It waits: what it has by then is given back. */
+START_TEST(closed_before_it_is_settled)
+{
+	keep_lists();
+	ck_assert_int_eq(open_locked(), 0);
+	check_close();
+	assert_all_lines(false);
+}
+END_TEST
+
+START_TEST(a_change_before_the_lock_is_seen_later)
+{
+	keep_lists();
+	changes = 0;
+	sys_set_hook(&target_latch);
+	ck_assert_msg(open_locked() == 0, "%s", message.text);
+	for (unsigned i = 0; i < 2; i++) {
+		message.text[0] = '\0';
+		ck_assert_int_eq(layer_chain_settle(chain, &message), -ESTALE);
+		ck_assert_msg(strstr(message.text, "was changed meanwhile") != NULL, "%s",
+			      message.text);
+	}
+	sys_set_hook(NULL);
+	ck_assert_uint_eq(changes, 1);
+	check_close();
+	assert_all_lines(false);
+}
+END_TEST
+
+/* Nothing is kept: the older lists are read under their locks. */
+START_TEST(lists_are_read_when_they_are_locked)
+{
+	keep_lists();
+	ck_assert_int_eq(unlinkat(unit_dir, "cache/lists", 0), 0);
+	ck_assert_msg(open_locked() == 0, "%s", message.text);
+	assert_all_lines(true);
+	ck_assert_int_eq(layer_chain_settle(chain, &message), 0);
+	assert_is_whole();
+	check_close();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("layer_long");
@@ -345,11 +403,14 @@ int main(void)
 	tcase_add_test(t, each_member_is_locked);
 	tcase_add_test(t, a_stale_latch_in_the_middle);
 	tcase_add_test(t, a_holder_in_the_middle_is_waited_for);
-	tcase_add_test(t, nobody_waits_for_who_waits_for_us);
 	tcase_add_test(t, the_first_member_is_never_left_out);
 	tcase_add_test(t, the_first_bad_member_is_named);
 	tcase_add_test(t, the_lock_says_more_than_the_list);
 	tcase_add_loop_test(t, a_change_before_the_lock_is_seen, 0, 2);
+	tcase_add_test(t, what_is_kept_waits_for_no_lock);
+	tcase_add_test(t, closed_before_it_is_settled);
+	tcase_add_test(t, a_change_before_the_lock_is_seen_later);
+	tcase_add_test(t, lists_are_read_when_they_are_locked);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }

@@ -326,7 +326,7 @@ static int open_chosen(struct store *store, const char *instance, const char *ba
 	else if (rc == 0)
 		rc = choose_newest(&catalog, instance, &members, e);
 	if (rc == 0)
-		rc = chain_open(dirfd, &members, &options, lock_pid, e, ret);
+		rc = chain_open(TAKE_FD(dirfd), &members, &options, lock_pid, e, ret);
 	catalog_chain_free(&members);
 	catalog_free(&catalog);
 	return rc;
@@ -358,6 +358,14 @@ static int probackup_open_chain(struct store *store, const char *instance, const
 	}
 	*ret = &chain->base;
 	return 0;
+}
+
+static int probackup_settle(struct layer_chain *base, struct errmsg *e)
+{
+	struct probackup_chain *chain = CONTAINER_OF(base, struct probackup_chain, base);
+	int rc = chain_settle(chain, e);
+
+	return rc == 0 ? 0 : errmsg_set(e, rc, "%s: %s", base->store_path, errmsg_text(NULL, rc));
 }
 
 static void probackup_keep(struct layer_chain *base, const char *cache)
@@ -439,6 +447,7 @@ const struct store_driver probackup_driver = {
 	.list = probackup_list,
 	.list_free = probackup_list_free,
 	.open_chain = probackup_open_chain,
+	.settle = probackup_settle,
 	.keep = probackup_keep,
 	.close_chain = probackup_close_chain,
 	.unlock = chain_unlock,

@@ -16,6 +16,7 @@
 
 #include "base/util.h"
 #include "layer/probackup/content.h"
+#include "layer/probackup/stamp.h"
 #include "layer/probackup/wanted.h"
 
 #define LISTS_KEY    16u
@@ -36,12 +37,24 @@ struct lists {
 	bool failed; /* out of memory, or too much: nothing is kept */
 };
 
+/* What there is to go by before the older lists are read. */
+struct lists_found {
+	uint8_t *bytes; /* of the file, malloc'ed; NULL: there is none */
+	size_t len;
+	struct stamp *stamps; /* of the older lists as they are now; NULL: one cannot be had */
+};
+
+/* Looks. The chain's members need not be open. Blocks; any thread. */
+void lists_look(const struct probackup_chain *chain, const char *cache, struct lists_found *ret);
+void lists_found_free(struct lists_found *found);
+#define _cleanup_lists_found_ _cleanup_(lists_found_free)
+
 /*
- * The key of a chain as it is now: before its older lists are read. False: there is none, because a
- * list cannot be looked at, or it has just been written and a change might not show in its times.
+ * The key of a chain whose lists have these stamps. False: there is none, because one of them is missing, or
+ * memory.
  * table: what the target wants, as this program makes it of that list: lines refer to it by number.
  */
-bool lists_key(const struct probackup_chain *chain, bool external,
+bool lists_key(const struct probackup_chain *chain, const struct stamp *stamps, bool external,
 	       const uint8_t target_digest[LISTS_DIGEST], const struct wanted_table *table,
 	       uint8_t ret[LISTS_KEY]);
 
@@ -63,12 +76,9 @@ void lists_save(const struct lists *lists, const char *cache);
 /* ---- reading ---- */
 
 /*
- * Fills lists from the file, of whatever key. table: what the target's list wants; its marks `seen` are
- * used. False: there is none that is whole and fits; lists_free all the same.
+ * Takes the bytes of a file over, which are malloc'ed; of whatever key. table: what the target's list wants; its marks
+ * `seen` are used. False: it is not whole, or does not fit; lists_free all the same. Pure.
  */
-bool lists_load(struct lists *lists, const char *cache, uint32_t members,
-		const struct wanted_table *table);
-/* Pure: takes the bytes of a file over, which are malloc'ed. */
 bool lists_parse(struct lists *lists, uint8_t *bytes, size_t len, uint32_t members,
 		 const struct wanted_table *table);
 

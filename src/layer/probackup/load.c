@@ -306,15 +306,14 @@ bool load_is_long(const struct probackup_layer *member)
 }
 
 /* The threads go on to the older lists at once: these must be locked. */
-static int begin_ahead(struct load *load, load_locked *locked, void *ctx,
-		       struct content_source **ret_sources)
+static int begin_ahead(struct load *load, struct content_source **ret_sources)
 {
-	const struct probackup_chain *chain = load->chain;
+	struct probackup_chain *chain = load->chain;
 	int rc = 0;
 
 	if (!load_is_long(&chain->members[load->member]))
 		return 0;
-	rc = locked(ctx, load->e);
+	rc = chain_lock_end(chain, load->e);
 	if (rc < 0)
 		return rc;
 	*ret_sources = list_sources(chain);
@@ -341,18 +340,13 @@ static void renew_entries(struct load *load)
 }
 
 /* The target's manifest is made while the threads are still reading the older lists. */
-static int load_lists(struct load *load, const char *cache, load_locked *locked, void *ctx,
-		      struct content_sums *sums)
+static int load_lists(struct load *load, const char *cache, struct content_sums *sums)
 {
 	int rc = load_target(load, &sums[load->member]);
 
 	if (rc == 0)
 		rc = manifest_build(&load->chain->members[load->member], load->sorted,
 				    load->sorted_count, load->chain->arena, NULL);
-	if (rc == 0) {
-		older_find_kept(load, cache);
-		rc = locked(ctx, load->e);
-	}
 	if (rc == 0 && load->member == 0)
 		return older_check_wanted(load); /* a FULL refers to nothing */
 	if (rc == 0)
@@ -387,13 +381,12 @@ static void hash_content(struct probackup_chain *chain, const struct content_sum
 	memcpy(chain->base.content_hash, digest.digest, sizeof(chain->base.content_hash));
 }
 
-int load_chain(struct probackup_chain *chain, const struct store_options *options,
-	       load_locked *locked, void *ctx, bool *ret_external, struct errmsg *e)
+int load_chain(struct probackup_chain *chain, const char *cache, struct errmsg *e)
 {
 	struct load load = {.chain = chain,
 			    .member = chain->base.count - 1,
 			    .e = e,
-			    .external = options->external,
+			    .external = chain->external,
 			    .kept = &chain->lists};
 	_cleanup_free_ struct content_sums *sums = calloc(chain->base.count, sizeof(*sums));
 	_cleanup_free_ struct content_source *sources = NULL;
@@ -401,20 +394,19 @@ int load_chain(struct probackup_chain *chain, const struct store_options *option
 	int rc = -ENOMEM;
 
 	if (sums != NULL && hash != NULL)
-		rc = begin_ahead(&load, locked, ctx, &sources);
+		rc = begin_ahead(&load, &sources);
 	if (rc == 0)
-		rc = load_lists(&load, options->cache, locked, ctx, sums);
+		rc = load_lists(&load, cache, sums);
 	content_ahead_end(load.ahead);
 	if (rc == 0) {
 		hash_content(chain, sums, load.number_count > 0, hash);
-		*ret_external = load.has_external;
+		chain->has_external = load.has_external;
 	}
 	(void)XXH3_freeState(hash);
 	free(load.items);
 	free(load.sorted);
 	free(load.older);
 	wanted_free(&load.wanted);
-	lists_free(&load.found);
 	free(load.blobs.items);
 	free(load.numbers);
 	return rc == -ENOMEM ? out_of_memory(e) : rc;

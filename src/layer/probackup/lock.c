@@ -32,100 +32,21 @@ struct held {
 	unsigned count;
 };
 
-/* A directory that a thread of this process is at. */
-struct visit {
-	struct visit *next;
-	dev_t dev;
-	ino_t ino;
-};
-
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t left = PTHREAD_COND_INITIALIZER;
-static struct held *held_list; /* guarded by: mutex */
-static struct visit *visits;   /* guarded by: mutex */
-
-static struct visit **find_visit(dev_t dev, ino_t ino)
-{
-	struct visit **at = &visits;
-
-	while (*at != NULL && ((*at)->dev != dev || (*at)->ino != ino))
-		at = &(*at)->next;
-	return at;
-}
-
 /*
- * One thread at a time in a directory: a latch with our own pid in it, seen by another thread, would
- * be taken for a stale one.
+ * Guards the list and serialises the whole protocol within the process: a latch with our own pid in
+ * it, seen by another thread, would be taken for a stale one.
  */
-static int enter(int dirfd, struct visit *own)
-{
-	struct visit **end;
-	struct stat st;
-	int rc = sys_fstat(dirfd, &st);
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct held *held_list; /* guarded by: mutex */
 
-	if (rc < 0)
-		return rc;
-	*own = (struct visit){.dev = st.st_dev, .ino = st.st_ino};
-	(void)pthread_mutex_lock(&mutex);
-	while (*(end = find_visit(own->dev, own->ino)) != NULL)
-		(void)pthread_cond_wait(&left, &mutex);
-	*end = own;
-	(void)pthread_mutex_unlock(&mutex);
-	return 0;
-}
-
-static void leave(const struct visit *own)
-{
-	struct visit **at;
-
-	(void)pthread_mutex_lock(&mutex);
-	at = find_visit(own->dev, own->ino);
-	*at = own->next;
-	(void)pthread_cond_broadcast(&left);
-	(void)pthread_mutex_unlock(&mutex);
-}
-
-static struct held **find_held(const struct visit *dir, pid_t pid)
+static struct held **find_held(const struct stat *st, pid_t pid)
 {
 	struct held **at = &held_list;
 
 	while (*at != NULL &&
-	       ((*at)->dev != dir->dev || (*at)->ino != dir->ino || (*at)->pid != pid))
+	       ((*at)->dev != st->st_dev || (*at)->ino != st->st_ino || (*at)->pid != pid))
 		at = &(*at)->next;
 	return at;
-}
-
-/* One more that wants the line of pid; takes over *fresh if it is the first. */
-static void count_line(const struct visit *dir, pid_t pid, struct held **fresh)
-{
-	struct held **at;
-
-	(void)pthread_mutex_lock(&mutex);
-	at = find_held(dir, pid);
-	if (*at == NULL) {
-		*at = TAKE_PTR(*fresh);
-		**at = (struct held){.dev = dir->dev, .ino = dir->ino, .pid = pid};
-	}
-	(*at)->count++;
-	(void)pthread_mutex_unlock(&mutex);
-}
-
-/* One less; true if nobody wants it any more. */
-static bool uncount_line(const struct visit *dir, pid_t pid)
-{
-	struct held **at, *held;
-	bool last;
-
-	(void)pthread_mutex_lock(&mutex);
-	at = find_held(dir, pid);
-	held = *at;
-	last = held != NULL && --held->count == 0;
-	if (last) {
-		*at = held->next;
-		free(held);
-	}
-	(void)pthread_mutex_unlock(&mutex);
-	return last;
 }
 
 static uint64_t now_ms(void)
@@ -287,8 +208,6 @@ static int latch_take(int dirfd, const char *id, const struct lock_request *requ
 
 		if (rc != -EEXIST)
 			return rc;
-		if (request->at_once)
-			return LOCK_TAKEN;
 		rc = read_holder(dirfd, &holder);
 		if (rc == -ENOENT)
 			continue;
@@ -377,42 +296,57 @@ static int turn_latch_into_lines(int dirfd, pid_t pid)
 	return rc < 0 ? rc : 1;
 }
 
-/* Under the latch. 1: and the latch is dropped. */
-static int add_line(int dirfd, const struct visit *dir, pid_t pid)
+/* Under the mutex and the latch. 1: and the latch is dropped. */
+static int add_line(int dirfd, const struct stat *st, pid_t pid)
 {
-	_cleanup_free_ struct held *fresh = calloc(1, sizeof(*fresh));
+	struct held **at = find_held(st, pid);
+	struct held *new = NULL;
 	int rc;
 
-	if (fresh == NULL)
-		return -ENOMEM;
+	if (*at == NULL) {
+		new = calloc(1, sizeof(*new));
+		if (new == NULL)
+			return -ENOMEM;
+	}
 	/* Also when we have a line already: somebody may have taken it for stale. */
 	rc = turn_latch_into_lines(dirfd, pid);
 	if (rc == 0)
 		rc = rewrite_lines(dirfd, pid, true);
-	if (rc >= 0)
-		count_line(dir, pid, &fresh);
+	if (rc < 0) {
+		free(new);
+		return rc;
+	}
+	if (new != NULL) {
+		new->dev = st->st_dev;
+		new->ino = st->st_ino;
+		new->pid = pid;
+		*at = new;
+	}
+	(*at)->count++;
 	return rc;
 }
 
-static int share_here(int dirfd, const struct visit *dir, const char *id,
-		      const struct lock_request *request, int (*check)(void *ctx, struct errmsg *e),
-		      void *ctx, int *ret_reason, struct errmsg *e)
+static int share_locked(int dirfd, const char *id, const struct lock_request *request,
+			int (*check)(void *ctx, struct errmsg *e), void *ctx, int *ret_reason,
+			struct errmsg *e)
 {
+	struct stat st;
 	int rc, rc_line = 0;
 
+	rc = sys_fstat(dirfd, &st);
+	if (rc < 0)
+		return errmsg_set(e, rc, "backup %s: %s", id, errmsg_text(NULL, rc));
 	rc = latch_take(dirfd, id, request, e);
 	if (store_is_unwritable(rc)) {
 		*ret_reason = -rc;
 		return check(ctx, e);
 	}
-	if (rc == LOCK_TAKEN)
-		return rc;
 	if (rc < 0)
 		return errmsg_set(e, rc, "backup %s: cannot take backup.pid: %s", id,
 				  probackup_open_text(rc));
 	rc = check(ctx, e);
 	if (rc == 0)
-		rc_line = add_line(dirfd, dir, request->pid);
+		rc_line = add_line(dirfd, &st, request->pid);
 	if (rc_line <= 0)
 		latch_drop(dirfd);
 	if (rc < 0)
@@ -433,25 +367,31 @@ int lock_share(int dirfd, const char *id, const struct lock_request *request,
 	       int (*check)(void *ctx, struct errmsg *e), void *ctx, int *ret_reason,
 	       struct errmsg *e)
 {
-	struct visit dir;
-	int rc = enter(dirfd, &dir);
+	int rc;
 
-	if (rc < 0)
-		return errmsg_set(e, rc, "backup %s: %s", id, errmsg_text(NULL, rc));
-	rc = share_here(dirfd, &dir, id, request, check, ctx, ret_reason, e);
-	leave(&dir);
+	(void)pthread_mutex_lock(&mutex);
+	rc = share_locked(dirfd, id, request, check, ctx, ret_reason, e);
+	(void)pthread_mutex_unlock(&mutex);
 	return rc;
 }
 
-static int take_line_out(int dirfd, const struct lock_request *request)
+static void unshare_locked(int dirfd, const struct lock_request *request)
 {
-	int rc = latch_take(dirfd, "", request, NULL);
+	struct held **at, *held;
+	struct stat st;
 
-	if (rc < 0)
-		return rc;
-	rc = rewrite_lines(dirfd, request->pid, false);
+	if (sys_fstat(dirfd, &st) < 0)
+		return;
+	at = find_held(&st, request->pid);
+	held = *at;
+	if (held == NULL || --held->count > 0)
+		return;
+	*at = held->next;
+	free(held);
+	if (latch_take(dirfd, "", request, NULL) < 0)
+		return;
+	(void)rewrite_lines(dirfd, request->pid, false);
 	latch_drop(dirfd);
-	return rc;
 }
 
 /* Looked at without the latch, so that a lock that is long gone costs nobody a wait. */
@@ -475,24 +415,17 @@ static bool has_line(int dirfd, pid_t pid)
 
 void lock_release(int dirfd, const struct lock_request *request)
 {
-	struct visit dir;
-
-	if (enter(dirfd, &dir) < 0)
-		return;
-	if (has_line(dirfd, request->pid))
-		(void)take_line_out(dirfd, request);
-	leave(&dir);
+	(void)pthread_mutex_lock(&mutex);
+	if (has_line(dirfd, request->pid) && latch_take(dirfd, "", request, NULL) == 0) {
+		(void)rewrite_lines(dirfd, request->pid, false);
+		latch_drop(dirfd);
+	}
+	(void)pthread_mutex_unlock(&mutex);
 }
 
-int lock_unshare(int dirfd, const struct lock_request *request)
+void lock_unshare(int dirfd, const struct lock_request *request)
 {
-	struct visit dir;
-	int rc = enter(dirfd, &dir);
-
-	if (rc < 0)
-		return rc;
-	if (uncount_line(&dir, request->pid))
-		rc = take_line_out(dirfd, request);
-	leave(&dir);
-	return rc;
+	(void)pthread_mutex_lock(&mutex);
+	unshare_locked(dirfd, request);
+	(void)pthread_mutex_unlock(&mutex);
 }

@@ -14,15 +14,12 @@
 
 #include "base/err.h"
 
-#include <errno.h>
-#include <stdbool.h>
 #include <sys/types.h>
 
 struct lock_request {
 	pid_t pid;	   /* whose line; it must live as long as the lock is wanted */
 	unsigned held_ms;  /* how long to wait for a living holder of the latch */
 	unsigned empty_ms; /* how long a latch without a pid may be one that is being written */
-	bool at_once; /* whatever stands in the way of the latch: LOCK_TAKEN, without a message */
 	/*
 	 * For the locks of a whole chain, or NULL: -1 at first, then a file with our pid that the
 	 * latches are links of, where that can be had: nobody writes one of these files in place,
@@ -31,17 +28,13 @@ struct lock_request {
 	int *line_fd;
 };
 
-#define LOCK_TAKEN (-EDEADLK) /* no system call here says that */
-
 #define LOCK_HELD_MS	60000u /* pg_probackup's own limits */
 #define LOCK_EMPTY_MS	30000u
 #define LOCK_RELEASE_MS 3000u /* for giving back: a line left behind dies with its process */
 
 /*
  * Takes the shared lock on the backup in dirfd; check (with ctx) is called under the latch, and its
- * failure is the result. Who holds a lock and waits for another must take them in the order of the
- * chain, the FULL's first; at_once waits for nobody but for threads of this process that are at the
- * same directory. Returns 1, or 0 if the store cannot be written: check was called, but
+ * failure is the result. Returns 1, or 0 if the store cannot be written: check was called, but
  * there is no lock; *ret_reason is the errno then. -EBUSY: the latch is held by another process for
  * longer than the limit.
  */
@@ -49,9 +42,8 @@ int lock_share(int dirfd, const char *id, const struct lock_request *request,
 	       int (*check)(void *ctx, struct errmsg *e), void *ctx, int *ret_reason,
 	       struct errmsg *e);
 
-/* Takes the line out again, 0. If that fails it stays: harmless as soon as the process is gone, but
- * until then whoever waits for it goes on waiting. */
-int lock_unshare(int dirfd, const struct lock_request *request);
+/* Takes the line out again. If that fails it stays: harmless as soon as the process is gone. */
+void lock_unshare(int dirfd, const struct lock_request *request);
 
 /* The same for another process, if it has a line. */
 void lock_release(int dirfd, const struct lock_request *request);

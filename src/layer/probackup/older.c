@@ -394,7 +394,7 @@ static int take_all_kept(struct load *load, const struct lists *lists, struct co
 
 static int read_all(struct load *load, struct content_sums *sums)
 {
-	int rc = 0;
+	int rc = chain_lock_end(load->chain, load->e);
 
 	while (rc == 0 && load->member > 0) {
 		load->member--;
@@ -403,32 +403,37 @@ static int read_all(struct load *load, struct content_sums *sums)
 	return rc;
 }
 
-void older_find_kept(struct load *load, const char *cache)
+/* What an earlier mount has kept, if it is whole; of which lists it came is for its key to tell. */
+static bool parse_found(const struct load *load, struct lists_found *found, struct lists *ret)
 {
-	if (cache == NULL || load->member == 0)
-		return;
-	load->has_found = lists_load(&load->found, cache, load->member, &load->wanted);
+	uint8_t *bytes = TAKE_PTR(found->bytes);
+
+	return bytes != NULL && load->member > 0 &&
+	       lists_parse(ret, bytes, found->len, load->member, &load->wanted);
 }
 
 int older_load(struct load *load, const char *cache, struct content_sums *sums)
 {
+	_cleanup_lists_found_ struct lists_found found;
+	_cleanup_lists_ struct lists old = {0};
 	struct lists *kept = load->kept;
 	/* A full backup has all that is wanted: if that alone is too much, nothing is collected. */
 	bool pays =
 		lists_pay(load->wanted.count, (uint64_t)load->member * sums[load->member].lines);
-	bool has_key = cache != NULL && (pays || load->has_found) &&
-		       lists_key(load->chain, load->external, sums[load->member].digest,
-				 &load->wanted, kept->key);
+	bool has_old, has_key;
 	int rc = arena_new(&load->chain->base.older_entries);
 
-	if (rc < 0)
-		return rc;
-	if (has_key && load->has_found && memcmp(load->found.key, kept->key, LISTS_KEY) == 0) {
+	chain_lock_found(load->chain, cache, &found);
+	has_old = parse_found(load, &found, &old);
+	has_key =
+		(pays || has_old) && lists_key(load->chain, found.stamps, load->external,
+					       sums[load->member].digest, &load->wanted, kept->key);
+	if (rc == 0 && has_key && has_old && memcmp(old.key, kept->key, LISTS_KEY) == 0) {
 		kept->failed = true; /* it is there already */
-		return take_all_kept(load, &load->found, sums);
+		return take_all_kept(load, &old, sums);
 	}
 	if (load->member > 1)
 		load_reserve(&load->older, &load->older_cap, load->wanted.count);
 	kept->failed = !has_key || !pays;
-	return read_all(load, sums);
+	return rc == 0 ? read_all(load, sums) : rc;
 }

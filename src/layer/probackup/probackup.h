@@ -2,7 +2,8 @@
  * layer/probackup/probackup.h: what the files of this driver share. The way of opening a chain:
  *
  *	driver.c   finds instance and target, asks catalog.c for the members
- *	chain.c    locks them (lock.c), has their lists loaded, sums up
+ *	chain.c    has them locked and their lists loaded, sums up
+ *	chain_lock.c  locks them (lock.c), those of a long chain on a thread
  *	load.c     merges the lists (content.c) into manifests, newest backup first
  *	content_ahead.c reads them meanwhile
  *	older.c    those below the target's, or what is kept of them (lists.c)
@@ -55,6 +56,9 @@ struct probackup_chain {
 	struct arena *arena;		 /* all strings */
 	struct probackup_layer *members; /* oldest first; base.layers points to them */
 	pid_t lock_pid;
+	bool force, external, has_external; /* options, and what is in the target's list */
+	int instance_dirfd;		    /* until it is settled, else -1 */
+	struct chain_locking *locking;	    /* chain_lock.c */
 	struct lists lists; /* of this mount, until they are kept for the next */
 };
 
@@ -111,19 +115,14 @@ struct load {
 	uint32_t *numbers;  /* of those that are, as they come */
 	uint32_t number_count, number_cap;
 	struct lists *kept; /* what comes of older lists */
-	struct lists found; /* what an earlier mount has kept */
-	bool has_found;	    /* it is whole; of which lists it came is not known yet */
 	struct content_ahead *ahead; /* reads the lists, the target's first; NULL: nobody does */
 };
 
-/* Waits until all members are locked, and their directories open; at any time, and more than once. */
-typedef int load_locked(void *ctx, struct errmsg *e);
 /*
- * Reads all lists, fills the layers' entries and files, and the content hash. The target's directory must be
- * open; its list may be read before locked has been called, if it is not long, nothing of the others.
+ * Reads all lists, fills the layers' entries and files, and the content hash. Locking has begun: the target's list may
+ * be read before it has ended, if it is not long, and what is kept of the others; of these nothing else.
  */
-int load_chain(struct probackup_chain *chain, const struct store_options *options,
-	       load_locked *locked, void *ctx, bool *ret_external, struct errmsg *e);
+int load_chain(struct probackup_chain *chain, const char *cache, struct errmsg *e);
 /* Is the member's list so long that threads read it? */
 bool load_is_long(const struct probackup_layer *member);
 
@@ -156,9 +155,10 @@ struct load_item *load_find(struct load *load, const char *path);
 int older_collect_wanted(struct load *load);
 /* A file said to be unchanged must be in the list of every backup down to the one that stores it. */
 int older_check_wanted(const struct load *load);
-/* Reads what an earlier mount has kept, but does not believe it yet. cache: see lists.h, or NULL. */
-void older_find_kept(struct load *load, const char *cache);
-/* The lists below the target's; sums has that of the target. */
+/*
+ * The lists below the target's; sums has that of the target. cache: where an earlier mount may have kept what they give,
+ * or NULL. The lists themselves are read when the members are locked.
+ */
 int older_load(struct load *load, const char *cache, struct content_sums *sums);
 
 /*
@@ -238,14 +238,34 @@ int extras_parse_spaces(const char *text, size_t len,
 			int (*fn)(void *ctx, const char *oid, const char *path), void *ctx);
 
 /*
+ * ---- chain_lock.c ----
+ */
+
+/*
+ * Opens the target's directory and begins to lock the members, of a long chain on a thread: that opens their other
+ * directories and header maps, and reads what catalog and options have said of them, nothing else. cache: where
+ * something may be kept of the older lists, for chain_lock_found; or NULL.
+ */
+int chain_lock_begin(struct probackup_chain *chain, const char *cache, struct errmsg *e);
+/* What was found there, the caller's from now on: nothing the second time, or without a cache. May block, but for no lock. */
+void chain_lock_found(struct probackup_chain *chain, const char *cache, struct lists_found *ret);
+/* Waits until all members are locked; at any time, and more than once. Its failure replaces what e says. */
+int chain_lock_end(struct probackup_chain *chain, struct errmsg *e);
+/* Waits, and gives back what there is; also if it has not begun. */
+void chain_lock_free(struct probackup_chain *chain);
+/* store_driver's unlock */
+void chain_unlock(int layer_dirfd, pid_t lock_pid);
+
+/*
  * ---- chain.c ----
  */
 
-/* Locks the members, loads the lists. instance_dirfd is the caller's. */
+/* Locks the members, loads the lists. Takes over instance_dirfd. */
 int chain_open(int instance_dirfd, const struct catalog_chain *members,
 	       const struct store_options *options, pid_t lock_pid, struct errmsg *e,
 	       struct probackup_chain **ret);
+/* store_driver's settle */
+int chain_settle(struct probackup_chain *chain, struct errmsg *e);
 void chain_close(struct probackup_chain *chain); /* NULL is fine */
-void chain_unlock(int layer_dirfd, pid_t lock_pid);
 
 #endif
