@@ -180,11 +180,16 @@ int plan_clear_dead(const char *mountpoint, struct errmsg *e, unsigned *ret_clea
 		registry_clone_free(&clone);
 		if (known && !held && mountinfo_find(mountpoint, &info) != 0)
 			break;
-		if (held || (!known && !mountinfo_is_dead(mountpoint)))
+		if (held)
 			return errmsg_set(e, -EBUSY,
 					  "'%s' is mounted already (process %d serves it); "
 					  "'pgoverlay umount' ends it",
 					  mountpoint, (int)pid);
+		if (!known && !mountinfo_is_dead(mountpoint))
+			return errmsg_set(e, -EBUSY,
+					  "'%s' is mounted already, and not known in this home "
+					  "of clones ($PGOVERLAY_HOME); 'umount %s' ends it",
+					  mountpoint, mountpoint);
 		rc = mountinfo_unmount(mountpoint, true);
 		if (rc != 0)
 			return errmsg_set(e, rc, "cannot clear the dead mount on '%s': %s",

@@ -5,12 +5,10 @@
  * lives, so that a stale one is told from a running one without asking anybody and without trusting
  * a pid.
  */
-#include "cmd/registry.h"
+#include "cmd/registry_internal.h"
 
 #include "base/sys.h"
 #include "base/util.h"
-#include "cmd/facts.h"
-#include "cmd/place.h"
 #include "cmd/remove.h"
 #include "fuse/mountinfo.h"
 #include "fuse/session.h"
@@ -24,8 +22,6 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define FACTS	       "facts.json"
-#define FACTS_MAX      (1u << 20)
 #define NOTICE_WAIT_MS 2000
 #define ENDING_WAIT_MS 60000
 #define POLL_MS	       5
@@ -35,7 +31,7 @@
 #define SKIP_7		" %*s %*s %*s %*s %*s %*s %*s"
 #define SKIP_TO_PENDING SKIP_7 SKIP_7 SKIP_7
 
-static char *hashed_path(const char *home, const char *folder, const char *key, const char *suffix)
+char *registry_path(const char *home, const char *folder, const char *key, const char *suffix)
 {
 	char *path;
 
@@ -98,7 +94,7 @@ bool registry_is_ending(const struct clone *clone)
 
 /* ---- claiming ---- */
 
-static bool is_mounted(const char *mountpoint)
+bool registry_is_mounted(const char *mountpoint)
 {
 	struct mountinfo info;
 
@@ -114,7 +110,8 @@ static int wait_for_ending(int run_fd, const char *mountpoint)
 	struct stat st;
 	int rc = sys_flock(run_fd, LOCK_EX | LOCK_NB);
 
-	for (int waited = 0; rc == -EWOULDBLOCK && !is_mounted(mountpoint); waited += POLL_MS) {
+	for (int waited = 0; rc == -EWOULDBLOCK && !registry_is_mounted(mountpoint);
+	     waited += POLL_MS) {
 		bool ending =
 			sys_fstatat(run_fd, SESSION_CONTROL, &st, AT_SYMLINK_NOFOLLOW) == -ENOENT;
 
@@ -176,7 +173,7 @@ int registry_claim(const char *home, const char *mountpoint, uid_t uid, gid_t gi
 		   char **ret_run_dir, int *ret_fd)
 {
 	_cleanup_free_ char *run = NULL;
-	_cleanup_free_ char *run_dir = hashed_path(home, "run", mountpoint, "");
+	_cleanup_free_ char *run_dir = registry_path(home, "run", mountpoint, "");
 	struct clone holder = {0};
 	int rc;
 
@@ -221,12 +218,12 @@ static int write_facts(int dirfd, const char *name, const char *text, mode_t mod
 
 int registry_write(int run_fd, const char *facts)
 {
-	return write_facts(run_fd, FACTS, facts, 0600);
+	return write_facts(run_fd, REGISTRY_FACTS, facts, 0600);
 }
 
 void registry_remember(const char *home, const char *diff, const char *facts)
 {
-	_cleanup_free_ char *path = hashed_path(home, "known", diff, ".json");
+	_cleanup_free_ char *path = registry_path(home, "known", diff, ".json");
 	_cleanup_free_ char *known = NULL;
 
 	if (path == NULL || asprintf(&known, "%s/known", home) < 0 ||
@@ -237,7 +234,7 @@ void registry_remember(const char *home, const char *diff, const char *facts)
 
 void registry_forget(const char *home, const char *diff)
 {
-	_cleanup_free_ char *path = hashed_path(home, "known", diff, ".json");
+	_cleanup_free_ char *path = registry_path(home, "known", diff, ".json");
 
 	_cleanup_free_ char *start = registry_start_path(home, diff);
 
@@ -252,13 +249,13 @@ void registry_forget(const char *home, const char *diff)
 
 char *registry_start_path(const char *home, const char *diff)
 {
-	return hashed_path(home, "known", diff, REGISTRY_START);
+	return registry_path(home, "known", diff, REGISTRY_START);
 }
 
 void registry_remember_start(const char *home, const char *diff, const void *text, size_t len)
 {
 	_cleanup_free_ char *start = registry_start_path(home, diff);
-	_cleanup_free_ char *wanted = hashed_path(home, "known", diff, REGISTRY_WANTED);
+	_cleanup_free_ char *wanted = registry_path(home, "known", diff, REGISTRY_WANTED);
 
 	if (start != NULL && wanted != NULL &&
 	    sys_replace_file(AT_FDCWD, start, text, len, 0600) == 0)
@@ -267,187 +264,8 @@ void registry_remember_start(const char *home, const char *diff, const void *tex
 
 void registry_unwanted(const char *home, const char *diff)
 {
-	_cleanup_free_ char *wanted = hashed_path(home, "known", diff, REGISTRY_WANTED);
+	_cleanup_free_ char *wanted = registry_path(home, "known", diff, REGISTRY_WANTED);
 
 	if (wanted != NULL)
 		(void)sys_unlinkat(AT_FDCWD, wanted, 0);
-}
-
-/* ---- reading ---- */
-
-static int read_clone(const char *path, struct clone *ret)
-{
-	_cleanup_free_ char *text = NULL;
-	size_t len;
-	int rc = sys_read_file(AT_FDCWD, path, FACTS_MAX, &text, &len);
-
-	return rc == 0 ? facts_parse_clone(text, ret) : rc;
-}
-
-static int read_run(const char *run_dir, struct clone *ret)
-{
-	_cleanup_free_ char *path = NULL;
-	int rc;
-
-	if (asprintf(&path, "%s/%s", run_dir, FACTS) < 0)
-		return -ENOMEM;
-	rc = read_clone(path, ret);
-	if (rc != 0)
-		return rc;
-	free(ret->run_dir);
-	ret->run_dir = strdup(run_dir);
-	ret->mounted = is_mounted(ret->mountpoint);
-	ret->running = ret->mounted && registry_is_held(ret);
-	return 0;
-}
-
-int registry_find(const char *mountpoint, struct errmsg *e, struct clone *ret)
-{
-	_cleanup_free_ char *canonical = NULL;
-	struct place_homes homes;
-	int rc = place_mountpoint(mountpoint, e, &canonical);
-
-	if (rc != 0)
-		return rc;
-	rc = place_homes(&homes);
-	if (rc != 0)
-		return errmsg_set(e, rc, "cannot look for clones: %s", strerror(-rc));
-	rc = -ENOENT;
-	for (unsigned i = 0; rc != 0 && i < homes.count; i++) {
-		_cleanup_free_ char *run_dir = hashed_path(homes.paths[i], "run", canonical, "");
-
-		rc = run_dir != NULL ? read_run(run_dir, ret) : -ENOMEM;
-	}
-	place_homes_free(&homes);
-	if (rc == -EACCES)
-		return errmsg_set(e, rc, "the clone on '%s' belongs to another user", canonical);
-	if (rc != 0)
-		return errmsg_set(e, -ENOENT, "no clone is mounted on '%s'", canonical);
-	return 0;
-}
-
-/* ---- listing ---- */
-
-struct listing {
-	struct clone_list *list;
-	const char *folder;
-	bool known;
-	int rc;
-};
-
-static bool is_listed(const struct clone_list *list, const struct clone *clone)
-{
-	for (size_t i = 0; i < list->count; i++) {
-		const struct clone *other = &list->items[i];
-
-		if (other->diff != NULL && clone->diff != NULL &&
-		    strcmp(other->diff, clone->diff) == 0)
-			return true;
-	}
-	return false;
-}
-
-static int append(struct clone_list *list, struct clone *clone)
-{
-	struct clone *items = reallocarray(list->items, list->count + 1, sizeof(*items));
-
-	if (items == NULL)
-		return -ENOMEM;
-	list->items = items;
-	list->items[list->count++] = *clone;
-	*clone = (struct clone){0};
-	return 0;
-}
-
-/* A diff that somebody has removed is no clone any more. */
-static bool exists(const char *path)
-{
-	struct stat st;
-
-	return path != NULL && sys_fstatat(AT_FDCWD, path, &st, 0) != -ENOENT;
-}
-
-static int list_entry(void *ctx, const char *name, unsigned char d_type)
-{
-	struct listing *l = ctx;
-	_cleanup_free_ char *path = NULL;
-	struct clone clone = {0};
-	int rc = 0;
-
-	if (asprintf(&path, "%s/%s", l->folder, name) < 0)
-		return -ENOMEM;
-	if (l->known && read_clone(path, &clone) == 0) {
-		free(clone.run_dir);
-		clone.run_dir = NULL;
-		clone.pid = 0;
-		if (exists(clone.diff) && !is_listed(l->list, &clone))
-			rc = append(l->list, &clone);
-	} else if (!l->known && read_run(path, &clone) == 0) {
-		rc = append(l->list, &clone);
-	}
-	registry_clone_free(&clone);
-	return rc;
-}
-
-static int list_folder(const char *home, const char *name, bool known, struct clone_list *list)
-{
-	_cleanup_free_ char *folder = NULL;
-	struct listing l = {.list = list, .known = known};
-	int rc;
-
-	if (asprintf(&folder, "%s/%s", home, name) < 0)
-		return -ENOMEM;
-	l.folder = folder;
-	rc = sys_readdir(AT_FDCWD, folder, list_entry, &l);
-	return rc == -ENOENT || rc == -EACCES ? 0 : rc;
-}
-
-int registry_list(struct errmsg *e, struct clone_list *ret)
-{
-	struct clone_list list = {0};
-	struct place_homes homes;
-	int rc = place_homes(&homes);
-
-	for (unsigned i = 0; rc == 0 && i < homes.count; i++)
-		rc = list_folder(homes.paths[i], "run", false, &list);
-	for (unsigned i = 0; rc == 0 && i < homes.count; i++)
-		rc = list_folder(homes.paths[i], "known", true, &list);
-	place_homes_free(&homes);
-	if (rc != 0) {
-		registry_list_free(&list);
-		return errmsg_set(e, rc, "cannot list clones: %s", strerror(-rc));
-	}
-	*ret = list;
-	return 0;
-}
-
-void registry_list_free(struct clone_list *list)
-{
-	for (size_t i = 0; i < list->count; i++)
-		registry_clone_free(&list->items[i]);
-	free(list->items);
-	*list = (struct clone_list){0};
-}
-
-int registry_find_diff(const char *diff, struct errmsg *e, struct clone *ret)
-{
-	_cleanup_free_ char *canonical = NULL;
-	struct clone_list list;
-	int rc = place_new(diff, e, &canonical);
-
-	if (rc == 0)
-		rc = registry_list(e, &list);
-	if (rc != 0)
-		return rc;
-	rc = -ENOENT;
-	for (size_t i = 0; rc != 0 && i < list.count; i++) {
-		if (list.items[i].diff != NULL && strcmp(list.items[i].diff, canonical) == 0) {
-			*ret = list.items[i];
-			list.items[i] = (struct clone){0};
-			rc = 0;
-		}
-	}
-	registry_list_free(&list);
-	return rc == 0 ? 0
-		       : errmsg_set(e, rc, "no clone is known that has the diff '%s'", canonical);
 }

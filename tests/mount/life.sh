@@ -114,6 +114,8 @@ check "and its histograms add up" latencies
 own_dir "$TEST_WORK/life/m2"
 refused "a second mount of the diff names the process" 1 "$pid" pgo mount "$store" "$TEST_WORK/life/m2" --diff "$diff"
 refused "a second mount on the mount point names the process" 1 "$pid" pgo mount "$store" "$mnt" --diff "$TEST_WORK/life/diff2"
+refused "a mount of another home is said to be one" 1 "PGOVERLAY_HOME" \
+	env PGOVERLAY_HOME="$TEST_WORK/life/home2" "$PGOVERLAY" mount "$store" "$mnt" --diff "$TEST_WORK/life/diff2"
 if [ -e "$TEST_WORK/life/diff2" ]; then not_ok "a refused mount leaves no diff"; else ok "a refused mount leaves no diff"; fi
 refused "cleanup of a diff in use" 1 "in use" pgo cleanup "$diff"
 refused "a mount point that is not there" 1 "nowhere" pgo mount "$store" "$TEST_WORK/nowhere"
