@@ -18,6 +18,8 @@ class Figure:
     def verdict(self):
         if not self.values:
             return "not measured"
+        if self.goal is None and self.floor is None:
+            return "-"
         value = statistics.median(self.values)
         worse = (lambda a, b: a > b) if self.lower else (lambda a, b: a < b)
         if self.floor is not None and worse(value, self.floor):

@@ -10,6 +10,7 @@ import tempfile
 import time
 
 import row_bulk
+import row_example
 import row_pgbench
 import row_restore
 import row_scan
@@ -18,7 +19,7 @@ import row_synth
 from figures import table
 from place import MARK, Site
 
-ROWS = {**row_start.ROWS, **row_scan.ROWS, **row_pgbench.ROWS, **row_bulk.ROWS, **row_synth.ROWS, **row_restore.ROWS}
+ROWS = {**row_start.ROWS, **row_scan.ROWS, **row_pgbench.ROWS, **row_bulk.ROWS, **row_synth.ROWS, **row_restore.ROWS, **row_example.ROWS}
 
 
 def main():

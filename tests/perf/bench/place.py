@@ -107,6 +107,7 @@ class Server:
     def __init__(self, sock, port, postmaster, daemon=None, mountpoint=None):
         self.sock, self.port, self.postmaster, self.daemon, self.mountpoint = sock, port, postmaster, daemon, mountpoint
         self.data = None  # of one that was started by pg_ctl
+        self.below = []  # the directories that its files come from
 
     def where(self):
         return ["-h", self.sock, "-p", str(self.port), "-U", OWNER]
@@ -130,6 +131,7 @@ class Server:
 
 class Site:
     def __init__(self, args):
+        self.args = args
         self.work, self.build, self.program, self.full = args.work, args.build, args.pgoverlay, args.scale == "full"
         self.pairs = args.pairs
         self.options = ["--write-through"] if args.write_through else []
@@ -226,16 +228,21 @@ class Site:
         self.servers.append(server)
         return server
 
-    def native(self, name="native"):
-        """A restored copy, served."""
+    def restored(self, name):
         data = self.path(name)
         shutil.rmtree(data, ignore_errors=True)
         self.pgo("restore", self.chain(), data, *(["--owner", OWNER] if os.geteuid() == 0 else []))
-        return self.start(data, name)
+        return data
+
+    def native(self, name="native"):
+        """A restored copy, served."""
+        return self.start(self.restored(name), name)
 
     def clone(self, name="clone"):
         """`up` as it comes."""
-        return self.up(self.chain(), name, self.own_dir(f"diff-{name}"))
+        server = self.up(self.chain(), name, self.own_dir(f"diff-{name}"))
+        server.below = [self.chain()]
+        return server
 
     def through_fuse(self, name="fuse"):
         """All through FUSE, pg_wal too."""

@@ -17,7 +17,7 @@ def cold(site):
         clone = site.clone()
         for s in (native, clone):
             s.sql("select 1")
-        evict(site.path("chain"), native.data, clone.mountpoint)
+        evict(*clone.below, native.place(), clone.place())
         pair(figure, n, native, clone, scan)
         if n == 0:
             figure.notes.append("requests: " + requests(site, clone))
@@ -26,7 +26,7 @@ def cold(site):
     if site.profiles.wanted:
         clone = site.clone()
         clone.sql("select 1")
-        evict(site.path("chain"), clone.mountpoint)
+        evict(*clone.below, clone.place())
         site.profiles.serving(figure, clone.daemon, lambda: scan(clone))
         site.stop(clone)
     return [figure]
