@@ -56,7 +56,7 @@ static int end_left_server(struct up *up)
 	if (up->options->mount.diff == NULL ||
 	    registry_find_diff(up->options->mount.diff, NULL, &clone) < 0)
 		return 0;
-	/* One that is asked to end takes the note with it: then who left the server is told. */
+	/* One that ends in order takes the note of its server with it: up_look_inside names that. */
 	if (!clone.running)
 		registry_wait_ending(&clone);
 	if (!clone.running && clone.run_dir != NULL &&

@@ -162,6 +162,18 @@ static int check_places(const struct mount_plan *p, struct errmsg *e)
 	return rc;
 }
 
+/* found: what registry_find has said of it. */
+static int refuse_stranger(const char *mountpoint, int found, const struct errmsg *why,
+			   struct errmsg *e)
+{
+	if (found == -EACCES)
+		return errmsg_set(e, -EBUSY, "%s", errmsg_text(why, found));
+	return errmsg_set(e, -EBUSY,
+			  "'%s' is mounted already, and not, or not yet, known in this home of "
+			  "clones ($PGOVERLAY_HOME); who mounted it can end it, root with 'umount'",
+			  mountpoint);
+}
+
 int plan_clear_dead(const char *mountpoint, struct errmsg *e, unsigned *ret_cleared)
 {
 	struct mountinfo info;
@@ -169,7 +181,9 @@ int plan_clear_dead(const char *mountpoint, struct errmsg *e, unsigned *ret_clea
 	*ret_cleared = 0;
 	while (mountinfo_find(mountpoint, &info) == 0 && strcmp(info.fstype, SESSION_FSTYPE) == 0) {
 		struct clone clone = {0};
-		bool known = registry_find(mountpoint, NULL, &clone) == 0;
+		struct errmsg why = {""};
+		int found = registry_find(mountpoint, &why, &clone);
+		bool known = found == 0;
 		bool held = known && registry_is_held(&clone);
 		pid_t pid = clone.pid;
 		int rc;
@@ -186,10 +200,7 @@ int plan_clear_dead(const char *mountpoint, struct errmsg *e, unsigned *ret_clea
 					  "'pgoverlay umount' ends it",
 					  mountpoint, (int)pid);
 		if (!known && !mountinfo_is_dead(mountpoint))
-			return errmsg_set(e, -EBUSY,
-					  "'%s' is mounted already, and not known in this home "
-					  "of clones ($PGOVERLAY_HOME); 'umount %s' ends it",
-					  mountpoint, mountpoint);
+			return refuse_stranger(mountpoint, found, &why, e);
 		rc = mountinfo_unmount(mountpoint, true);
 		if (rc != 0)
 			return errmsg_set(e, rc, "cannot clear the dead mount on '%s': %s",

@@ -73,7 +73,6 @@ struct listing {
 	struct clone_list *list;
 	const char *folder;
 	bool known;
-	int rc;
 };
 
 static bool is_listed(const struct clone_list *list, const struct clone *clone)

@@ -1,5 +1,5 @@
 /*
- * layer/chain.c: what is the same for the chains of all kinds of store.
+ * layer/chain.c: what is the same for the chains of all kinds of store; overlay/chain.c makes a tree of one.
  */
 #include "base/arena.h"
 #include "layer/layer.h"

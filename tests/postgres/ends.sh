@@ -100,7 +100,7 @@ hold_recovery() { # sets held: a startup process that is stopped before that
 			read -ra now <"$children"
 			[ "${#now[@]}" -le 2 ] || continue # when all have ended it comes, alone or beside the logger
 			for child in "${now[@]}"; do
-				[[ " $before " == *" $child "* ]] || { held=$child && kill -STOP "$held" && break; }
+				[[ " $before " == *" $child "* ]] || { kill -STOP "$child" && held=$child && break; }
 			done
 		done
 		[ -n "$held" ] || continue

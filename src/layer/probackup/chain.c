@@ -160,7 +160,7 @@ static int open_all(struct probackup_chain *chain, const struct catalog_chain *m
 	if (rc == 0)
 		rc = chain_lock_begin(chain, options->cache, e);
 	if (rc == 0)
-		rc = load_chain(chain, options->cache, e);
+		rc = load_chain(chain, e);
 	if (rc < 0 && chain->locking != NULL) {
 		int rc_lock = chain_lock_end(chain, e);
 
@@ -175,18 +175,11 @@ static int open_all(struct probackup_chain *chain, const struct catalog_chain *m
 	return options->settle_later ? 0 : chain_settle(chain, e);
 }
 
-int chain_settle(struct probackup_chain *chain, struct errmsg *e)
+static int make_warnings(struct probackup_chain *chain)
 {
-	FILE *out;
 	size_t len;
-	int rc;
+	FILE *out = open_memstream(&chain->base.warnings, &len);
 
-	if (chain->base.warnings != NULL)
-		return 0;
-	rc = chain_lock_end(chain, e);
-	if (rc < 0)
-		return rc;
-	out = open_memstream(&chain->base.warnings, &len);
 	if (out == NULL)
 		return -ENOMEM;
 	for (unsigned i = 0; i < chain->base.count; i++) {
@@ -195,8 +188,23 @@ int chain_settle(struct probackup_chain *chain, struct errmsg *e)
 			recheck_member(out, &chain->members[i]);
 	}
 	warn(out, chain);
-	util_closep(&chain->instance_dirfd);
 	return fclose(out) == 0 ? 0 : -ENOMEM;
+}
+
+int chain_settle(struct probackup_chain *chain, struct errmsg *e)
+{
+	int rc = chain->settled ? 0 : chain_lock_end(chain, e);
+
+	if (rc < 0 || chain->settled)
+		return rc;
+	free(chain->base.warnings);
+	chain->base.warnings = NULL;
+	rc = make_warnings(chain);
+	if (rc < 0)
+		return rc;
+	util_closep(&chain->instance_dirfd);
+	chain->settled = true;
+	return 0;
 }
 
 int chain_open(int instance_dirfd, const struct catalog_chain *members,

@@ -25,10 +25,10 @@ struct chain_locking {
 	int line_fd; /* see lock.h */
 	pthread_t thread;
 	bool apart; /* the thread has not been joined */
-	const char *cache;
+	const char *cache;	  /* where to look; NULL: nowhere, or what was found is taken */
 	struct lists_found found; /* the thread's until it has posted */
 	sem_t looked;
-	bool looks; /* and nobody has taken that yet */
+	bool looks_apart;
 	int rc;
 	struct errmsg e;
 };
@@ -133,7 +133,7 @@ static void *lock_apart(void *arg)
 {
 	struct chain_locking *l = arg;
 
-	if (l->looks)
+	if (l->cache != NULL)
 		lists_look(l->chain, l->cache, &l->found);
 	(void)sem_post(&l->looked);
 	l->rc = lock_all(l);
@@ -151,16 +151,6 @@ static bool pays_apart(const struct probackup_chain *chain)
 	       !load_is_long(&chain->members[chain->base.count - 1]);
 }
 
-static bool begin_apart(struct chain_locking *l, const char *cache)
-{
-	l->cache = cache;
-	l->looks = cache != NULL;
-	l->apart = thread_start(&l->thread, lock_apart, l) == 0;
-	if (!l->apart)
-		l->looks = false;
-	return l->apart;
-}
-
 int chain_lock_begin(struct probackup_chain *chain, const char *cache, struct errmsg *e)
 {
 	struct chain_locking *l = calloc(1, sizeof(*l));
@@ -173,29 +163,32 @@ int chain_lock_begin(struct probackup_chain *chain, const char *cache, struct er
 	chain->locking = l;
 	l->chain = chain;
 	l->line_fd = -1;
+	l->cache = cache;
 	rc = open_dir(chain, chain->base.count - 1, e);
-	if (rc < 0 || (pays_apart(chain) && begin_apart(l, cache)))
+	if (rc < 0)
 		return rc;
+	l->apart = pays_apart(chain) && thread_start(&l->thread, lock_apart, l) == 0;
+	l->looks_apart = l->apart;
+	if (l->apart)
+		return 0;
 	l->rc = lock_all(l);
 	return chain_lock_end(chain, e);
 }
 
-void chain_lock_found(struct probackup_chain *chain, const char *cache, struct lists_found *ret)
+void chain_lock_found(struct probackup_chain *chain, struct lists_found *ret)
 {
 	struct chain_locking *l = chain->locking;
 
 	*ret = (struct lists_found){0};
-	if (cache == NULL)
+	if (l->cache == NULL)
 		return;
-	if (!l->looks) {
-		lists_look(chain, cache, ret);
-		return;
-	}
-	while (sem_wait(&l->looked) < 0 && errno == EINTR)
+	while (l->looks_apart && sem_wait(&l->looked) < 0 && errno == EINTR)
 		;
-	l->looks = false;
+	if (!l->looks_apart)
+		lists_look(chain, l->cache, &l->found);
 	*ret = l->found;
 	l->found = (struct lists_found){0};
+	l->cache = NULL;
 }
 
 int chain_lock_end(struct probackup_chain *chain, struct errmsg *e)

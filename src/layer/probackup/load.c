@@ -340,7 +340,7 @@ static void renew_entries(struct load *load)
 }
 
 /* The target's manifest is made while the threads are still reading the older lists. */
-static int load_lists(struct load *load, const char *cache, struct content_sums *sums)
+static int load_lists(struct load *load, struct content_sums *sums)
 {
 	int rc = load_target(load, &sums[load->member]);
 
@@ -350,7 +350,7 @@ static int load_lists(struct load *load, const char *cache, struct content_sums 
 	if (rc == 0 && load->member == 0)
 		return older_check_wanted(load); /* a FULL refers to nothing */
 	if (rc == 0)
-		rc = older_load(load, cache, sums);
+		rc = older_load(load, sums);
 	if (rc == 0)
 		renew_entries(load);
 	return rc;
@@ -381,7 +381,7 @@ static void hash_content(struct probackup_chain *chain, const struct content_sum
 	memcpy(chain->base.content_hash, digest.digest, sizeof(chain->base.content_hash));
 }
 
-int load_chain(struct probackup_chain *chain, const char *cache, struct errmsg *e)
+int load_chain(struct probackup_chain *chain, struct errmsg *e)
 {
 	struct load load = {.chain = chain,
 			    .member = chain->base.count - 1,
@@ -396,7 +396,7 @@ int load_chain(struct probackup_chain *chain, const char *cache, struct errmsg *
 	if (sums != NULL && hash != NULL)
 		rc = begin_ahead(&load, &sources);
 	if (rc == 0)
-		rc = load_lists(&load, cache, sums);
+		rc = load_lists(&load, sums);
 	content_ahead_end(load.ahead);
 	if (rc == 0) {
 		hash_content(chain, sums, load.number_count > 0, hash);

@@ -86,7 +86,8 @@ static void drop_limits(struct layer_entry *entry, struct probackup_file *file)
 }
 
 /* When it is filled. */
-static void settle(struct collected *c, const struct wanted *wanted, const struct place *place)
+static void put_in_place(struct collected *c, const struct wanted *wanted,
+			 const struct place *place)
 {
 	drop_limits(place->entry, place->file);
 	if (c->way == COLLECT_TO_SORT)
@@ -134,7 +135,7 @@ static int take_older_blocks(struct collected *c, const struct content_line *lin
 	if (rc == 0)
 		rc = item_fill_blocks(line, place.entry, place.file, e);
 	if (rc == 0)
-		settle(c, wanted, &place);
+		put_in_place(c, wanted, &place);
 	return rc;
 }
 
@@ -163,7 +164,7 @@ static int take_older_whole(struct collected *c, const struct content_line *line
 	if (rc < 0)
 		return rc;
 	item_fill_plain(line, place.entry, place.file);
-	settle(c, wanted, &place);
+	put_in_place(c, wanted, &place);
 	return 0;
 }
 
@@ -408,11 +409,10 @@ static bool parse_found(const struct load *load, struct lists_found *found, stru
 {
 	uint8_t *bytes = TAKE_PTR(found->bytes);
 
-	return bytes != NULL && load->member > 0 &&
-	       lists_parse(ret, bytes, found->len, load->member, &load->wanted);
+	return bytes != NULL && lists_parse(ret, bytes, found->len, load->member, &load->wanted);
 }
 
-int older_load(struct load *load, const char *cache, struct content_sums *sums)
+int older_load(struct load *load, struct content_sums *sums)
 {
 	_cleanup_lists_found_ struct lists_found found;
 	_cleanup_lists_ struct lists old = {0};
@@ -423,7 +423,7 @@ int older_load(struct load *load, const char *cache, struct content_sums *sums)
 	bool has_old, has_key;
 	int rc = arena_new(&load->chain->base.older_entries);
 
-	chain_lock_found(load->chain, cache, &found);
+	chain_lock_found(load->chain, &found);
 	has_old = parse_found(load, &found, &old);
 	has_key =
 		(pays || has_old) && lists_key(load->chain, found.stamps, load->external,

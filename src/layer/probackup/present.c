@@ -48,6 +48,18 @@ static int read_beneath(int dirfd, const char *name, void *buf, size_t len)
 	return (uint64_t)n == len ? 0 : -EUCLEAN;
 }
 
+/* By the instance's directory: that of an older member may not be open yet (chain_lock.c). */
+static int read_of_member(const struct load *load, unsigned member, const char *name, void *buf,
+			  size_t size)
+{
+	char path[PROBACKUP_ID_MAX + sizeof("/database/") + CONTENT_PATH_MAX];
+
+	if (size == 0)
+		return 0;
+	(void)snprintf(path, sizeof(path), "%s/%s", member_id(load, member), name);
+	return read_beneath(load->chain->instance_dirfd, path, buf, size);
+}
+
 /* size and crc as the member's list has them. */
 static int read_stored(const struct load *load, unsigned member, const char *name, uint64_t size,
 		       const uint32_t *crc, char **ret)
@@ -61,7 +73,7 @@ static int read_stored(const struct load *load, unsigned member, const char *nam
 	data = malloc(size + 1);
 	if (data == NULL)
 		return -ENOMEM;
-	rc = size > 0 ? read_beneath(load->chain->members[member].base.dirfd, name, data, size) : 0;
+	rc = read_of_member(load, member, name, data, size);
 	if (rc == -EUCLEAN)
 		return errmsg_set(load->e, rc, "backup %s: %s: not as long as its list says",
 				  member_id(load, member), name);

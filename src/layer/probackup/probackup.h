@@ -57,6 +57,7 @@ struct probackup_chain {
 	struct probackup_layer *members; /* oldest first; base.layers points to them */
 	pid_t lock_pid;
 	bool force, external, has_external; /* options, and what is in the target's list */
+	bool settled;
 	int instance_dirfd;		    /* until it is settled, else -1 */
 	struct chain_locking *locking;	    /* chain_lock.c */
 	struct lists lists; /* of this mount, until they are kept for the next */
@@ -120,9 +121,10 @@ struct load {
 
 /*
  * Reads all lists, fills the layers' entries and files, and the content hash. Locking has begun: the target's list may
- * be read before it has ended, if it is not long, and what is kept of the others; of these nothing else.
+ * be read before it has ended, if it is not long, and what is kept of the others; of these nothing else, but for a small
+ * file that is shown from memory (present.c).
  */
-int load_chain(struct probackup_chain *chain, const char *cache, struct errmsg *e);
+int load_chain(struct probackup_chain *chain, struct errmsg *e);
 /* Is the member's list so long that threads read it? */
 bool load_is_long(const struct probackup_layer *member);
 
@@ -155,11 +157,8 @@ struct load_item *load_find(struct load *load, const char *path);
 int older_collect_wanted(struct load *load);
 /* A file said to be unchanged must be in the list of every backup down to the one that stores it. */
 int older_check_wanted(const struct load *load);
-/*
- * The lists below the target's; sums has that of the target. cache: where an earlier mount may have kept what they give,
- * or NULL. The lists themselves are read when the members are locked.
- */
-int older_load(struct load *load, const char *cache, struct content_sums *sums);
+/* The lists below the target's, read when the members are locked, or what is kept of them; sums has that of the target. */
+int older_load(struct load *load, struct content_sums *sums);
 
 /*
  * ---- item.c: the content of a file as its line has it ----
@@ -248,7 +247,7 @@ int extras_parse_spaces(const char *text, size_t len,
  */
 int chain_lock_begin(struct probackup_chain *chain, const char *cache, struct errmsg *e);
 /* What was found there, the caller's from now on: nothing the second time, or without a cache. May block, but for no lock. */
-void chain_lock_found(struct probackup_chain *chain, const char *cache, struct lists_found *ret);
+void chain_lock_found(struct probackup_chain *chain, struct lists_found *ret);
 /* Waits until all members are locked; at any time, and more than once. Its failure replaces what e says. */
 int chain_lock_end(struct probackup_chain *chain, struct errmsg *e);
 /* Waits, and gives back what there is; also if it has not begun. */
