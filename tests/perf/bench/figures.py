@@ -62,9 +62,10 @@ def side(server, fn):
     return took, server.cpu() - before
 
 
-def pair(figure, number, native, mine, fn):
-    """One pair, in changing order; the ratio is native's time over mine."""
+def pair(figure, number, native, mine, fn, ready=lambda: None):
+    """One pair, in changing order, each side after ready(); the ratio is native's time over mine."""
     took = {}
     for who in ((native, mine), (mine, native))[number % 2]:
+        ready()
         took[who] = side(who, fn)
     figure.add(took[native][0] / took[mine][0], took[native][1] / took[mine][1] if took[mine][1] > 0 else None)

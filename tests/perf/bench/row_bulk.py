@@ -1,4 +1,6 @@
-"""COPY, CREATE INDEX, VACUUM FULL."""
+"""COPY, CREATE INDEX, VACUUM FULL. What one side has written is on the disk before the other begins."""
+import os
+
 from figures import Figure, pair
 
 CASES = {
@@ -23,7 +25,7 @@ def bulk(site):
             for s in (native, clone):
                 s.sql(before)
                 s.sql("checkpoint")
-            pair(figure, n, native, clone, lambda s, q=statement: s.sql(q.format(file=file)))
+            pair(figure, n, native, clone, lambda s, q=statement: s.sql(q.format(file=file)), os.sync)
         figures.append(figure)
     if site.profiles.wanted:
         clone.sql("drop index bench_index")
