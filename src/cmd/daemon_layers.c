@@ -208,7 +208,7 @@ static int open_chain(struct daemon *d, struct errmsg *e)
 		.force = r->force,
 		.external = r->external,
 		.cache = d->plan->cache,
-		/* Nothing is made, and of the store the lists read alone, before open_layers waits. */
+		/* Nothing new is made, and no page read, before open_layers waits. */
 		.settle_later = d->plan->diff != NULL && !is_new,
 	};
 	if (chosen)
